@@ -1,0 +1,4 @@
+"""Engines: what owns the loop, the lease and the checkpoint of a handler.
+
+They never know each other.
+"""

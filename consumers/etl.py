@@ -1,0 +1,135 @@
+"""The etl consumer: facts from the internal stream into the warehouse.
+
+A batch is handled in three steps, each of which may be repeated:
+
+1. Read the records as facts; those that are none, or that no warehouse could hold, are refused.
+2. Quarantine the refused.
+3. Load the facts and the position of the last record, in one transaction of the warehouse.
+
+The position covers refused records too, so that a batch of rubbish moves on. It makes the warehouse
+itself say how far it is, in the same breath as its rows: restored from yesterday's snapshot it says
+so, and `resume` goes back, whatever the checkpoint believes.
+"""
+
+from collections import Counter
+
+from pipeline.core.changes import ChangeRecorded, ComboChanged, Fact, FactRejected, from_wire
+from pipeline.core.events import CHANGE_MAX, FIELD_BYTES_MAX
+from pipeline.core.instants import format_instant
+from pipeline.core.positions import Order
+from pipeline.core.reasons import FactReason
+from pipeline.core.records import Batch, Record
+from pipeline.core.step import Refusal
+from pipeline.ports.checkpoints import Checkpoint
+from pipeline.ports.quarantine import Quarantine
+from pipeline.ports.streams import TRIM_HORIZON, Start
+from pipeline.ports.warehouse import FactBatch, Warehouse
+from pipeline.runtime.backoff import Backoff
+from pipeline.runtime.handler import BatchReport
+
+_INTEGER_MAX = 2**63 - 1
+_UNITS = frozenset({"change", "quantity", "voided"})
+"""What analysts add up: none exceeds one line item, so that no sum of theirs overflows."""
+_SEQUENCE_MAX = 10**129 - 1
+"""Source: Kinesis API, SequenceNumber: at most 129 digits."""
+
+
+class EtlHandler:
+    """Load facts, batch by batch. Safe to call again, late, and from several workers at once."""
+
+    name = "etl"
+
+    def __init__(self, warehouse: Warehouse, quarantine: Quarantine, backoff: Backoff) -> None:
+        self._warehouse = warehouse
+        self._quarantine = quarantine
+        self._backoff = backoff
+
+    def handle(self, batch: Batch) -> BatchReport:
+        """Make a batch's facts and its position durable. Raises SystemFault or Stopping."""
+        if not batch.records:
+            return BatchReport()
+        facts, refusals = _read(batch)
+        self._backoff.drain("quarantine", self._quarantine.put, refusals)
+        last = batch.records[-1].position.order
+        load = FactBatch(self.name, batch.shard_id, last, facts)
+        self._backoff.call("warehouse", lambda: self._warehouse.load(load))
+        counts = Counter(read=len(batch.records), facts=len(facts), rejected=len(refusals))
+        return BatchReport(counts)
+
+    def resume(self, shard_id: str, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the older of the checkpoint and the warehouse's own position.
+
+        Everything up to the warehouse's position is in it, so going on behind it loses nothing even
+        where the two cannot be compared.
+        """
+        position = self._backoff.call(
+            "warehouse", lambda: self._warehouse.position(self.name, shard_id)
+        )
+        if position is None:
+            return Checkpoint(TRIM_HORIZON)
+        return checkpoint if _covers(position, checkpoint) else _behind(position)
+
+
+def _covers(position: Order, checkpoint: Checkpoint) -> bool:
+    """Say whether the checkpoint claims nothing that the warehouse lacks."""
+    start = checkpoint.start
+    if start.kind == "AFTER_SEQUENCE_NUMBER":
+        return position[0] >= start.at
+    # An instant, and the end of a shard without a number, say nothing of sequence numbers.
+    return start.kind == "TRIM_HORIZON" and not checkpoint.finished
+
+
+def _behind(position: Order) -> Checkpoint:
+    return Checkpoint(Start("AFTER_SEQUENCE_NUMBER", position[0]))
+
+
+def _read(batch: Batch) -> tuple[list[Fact], list[Refusal]]:
+    facts: list[Fact] = []
+    refusals: list[Refusal] = []
+    for record in batch.records:
+        fact = from_wire(record.data)
+        if isinstance(fact, FactRejected):
+            refusals.append(_refuse(record, fact.reason))
+        elif not _is_storable(fact):
+            refusals.append(_refuse(record, FactReason.BAD_FACT))
+        else:
+            facts.append(fact)
+    return facts, refusals
+
+
+def _refuse(record: Record, reason: FactReason) -> Refusal:
+    return Refusal("rejected", reason, "", record)
+
+
+# ----------------------------------------------------------------------- what a warehouse can hold
+def _is_storable(fact: Fact) -> bool:
+    """Check what the publisher guarantees and a foreign record need not.
+
+    A relational database takes no NUL, no endless key and no endless number, and says so only by
+    failing the transaction: such a fact would block its shard for good.
+    """
+    if isinstance(fact, ChangeRecorded | ComboChanged) and not _has_storable_instants(fact):
+        return False
+    return all(map(_is_storable_value, fact._fields, fact))
+
+
+def _has_storable_instants(fact: ChangeRecorded | ComboChanged) -> bool:
+    instants = (
+        (fact.instant, fact.ingested_at) if isinstance(fact, ChangeRecorded) else (fact.paired_at,)
+    )
+    try:
+        return all(map(format_instant, instants))
+    except OverflowError:  # an offset can carry the last evening of 9999 over into the next year
+        return False
+
+
+def _is_storable_value(field: str, value: object) -> bool:
+    if isinstance(value, str):
+        return len(value.encode()) <= FIELD_BYTES_MAX and "\0" not in value
+    if isinstance(value, tuple):
+        return all(isinstance(item, str) and _is_storable_value(field, item) for item in value)
+    if field == "sequence":
+        return isinstance(value, int) and 0 <= value <= _SEQUENCE_MAX
+    return isinstance(value, int) and abs(value) <= (
+        CHANGE_MAX if field in _UNITS else _INTEGER_MAX
+    )

@@ -1,0 +1,1 @@
+"""Tillstream: retail events counted once, from Kinesis to DynamoDB, PostgreSQL and Redis."""

@@ -1,0 +1,48 @@
+"""Consistent reads: batches by key, and whole tables page by page."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from pipeline.adapters._aws import Aws, translated
+from pipeline.adapters.dynamodb.writes import Attributes
+
+KEYS_PER_GET = 100
+"""The most that one BatchGetItem takes. Source: the API reference."""
+
+
+def get_all(aws: Aws, table: str, keys: Sequence[Attributes]) -> tuple[list[Any], list[Any]]:
+    """Read items by key, consistently; return the items found and the keys not processed.
+
+    An absent item is in neither list. Throttled and oversized answers leave keys unprocessed.
+    """
+    found: list[Any] = []
+    unprocessed: list[Any] = []
+    remaining = iter(keys)
+    chunks = list(iter(lambda: list(islice(remaining, KEYS_PER_GET)), []))
+
+    def get(chunk: list[Attributes]) -> Any:
+        with translated(f"read of {table}"):
+            return aws.dynamodb.batch_get_item(
+                RequestItems={table: {"Keys": chunk, "ConsistentRead": True}}
+            )
+
+    for chunk, answer in zip(chunks, aws.fan.each(get, chunks), strict=True):
+        if answer is None:
+            unprocessed += chunk
+            continue
+        found += answer["Responses"].get(table, [])
+        unprocessed += answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+    return found, unprocessed
+
+
+def scan(aws: Aws, table: str) -> Iterator[Any]:
+    """Read every item of a table, consistently, one page in memory at a time."""
+    request: dict[str, Any] = {"TableName": table, "ConsistentRead": True}
+    while True:
+        with translated(f"scan of {table}"):
+            page = aws.dynamodb.scan(**request)
+        yield from page["Items"]
+        if "LastEvaluatedKey" not in page:
+            return
+        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]

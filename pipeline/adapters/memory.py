@@ -1,0 +1,335 @@
+"""Every port in memory: for tests, simulations and `run-local --stack memory`.
+
+A shipped part, not a test double: the contract suites hold it and the real adapters to the same
+behaviour. One lock makes each call atomic, as a single item write is in the real stores.
+"""
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from threading import Lock
+from typing import TypeVar
+
+from pipeline.core.changes import (
+    ChangeAnnotated,
+    ChangeRecorded,
+    ComboChanged,
+    Effect,
+    StockChanged,
+    effect_key,
+)
+from pipeline.core.claims import Claim, Holder
+from pipeline.core.errors import LeaseLost, SystemFault
+from pipeline.core.keyed_state import KeyedState, StateKey
+from pipeline.core.positions import Order, Position
+from pipeline.core.records import HASH_KEY_MAX, HashRange, Record, hash_key
+from pipeline.core.step import Refusal, holder_of
+from pipeline.ports.cache import CachedStock, Stale, StockId
+from pipeline.ports.change_log import RowKey
+from pipeline.ports.checkpoints import Checkpoint
+from pipeline.ports.reports import Fall, Seller
+from pipeline.ports.states import Commit, PinnedRules
+from pipeline.ports.streams import Cursor, Message, Page, Shard, Start
+from pipeline.ports.warehouse import FactBatch, WarehouseRows
+
+Key = TypeVar("Key", bound=Hashable)
+Kept = TypeVar("Kept", ChangeAnnotated, ComboChanged, Effect)
+
+
+class MemoryClaims:
+    """`ports.claims.ClaimStore`."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, Claim] = {}
+        self._lock = Lock()
+
+    def claim(self, claims: Sequence[Claim]) -> Mapping[str, Holder]:
+        """Insert what is absent and return who holds."""
+        answers = {}
+        with self._lock:
+            for claim in claims:
+                held = self.items.setdefault(claim.claim_id, claim)
+                answers[claim.claim_id] = Holder(held.fingerprint, held.position, held is claim)
+        return answers
+
+
+class MemoryChangeLog:
+    """`ports.change_log.ChangeLog`; `stream` completes the positions of its rows."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+        self.rows: dict[RowKey, ChangeRecorded] = {}
+        self.annotations: dict[RowKey, ChangeAnnotated] = {}
+        self._lock = Lock()
+
+    def record(self, rows: Sequence[ChangeRecorded]) -> Mapping[RowKey, Holder]:
+        """Insert rows where absent."""
+        answers = {}
+        with self._lock:
+            for row in rows:
+                key = row.location, row.transaction_id
+                held = self.rows.setdefault(key, row)
+                answers[key] = holder_of(held, self._stream, fresh=held is row)
+        return answers
+
+    def annotate(self, annotations: Sequence[ChangeAnnotated]) -> Sequence[ChangeAnnotated]:
+        """Replace annotations of lower revision."""
+        with self._lock:
+            for note in annotations:
+                key = note.location, note.transaction_id
+                if key not in self.rows:
+                    raise SystemFault(f"no change-log row to annotate: {key}")
+                _keep_newest(self.annotations, key, note)
+        return ()
+
+    def scan(self) -> Iterator[tuple[ChangeRecorded, ChangeAnnotated | None]]:
+        """Read every row with its annotation."""
+        return iter([(row, self.annotations.get(key)) for key, row in self.rows.items()])
+
+
+class MemoryCombos:
+    """`ports.combos.ComboTable`."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, ComboChanged] = {}
+        self._lock = Lock()
+
+    def upsert(self, combos: Sequence[ComboChanged]) -> Sequence[ComboChanged]:
+        """Write combos of higher revision."""
+        with self._lock:
+            for combo in combos:
+                _keep_newest(self.items, combo.combo_id, combo)
+        return ()
+
+    def scan(self) -> Iterator[ComboChanged]:
+        """Read every combo."""
+        return iter(list(self.items.values()))
+
+
+class MemoryStates:
+    """`ports.states.StateStore`."""
+
+    def __init__(self) -> None:
+        self.items: dict[StateKey, KeyedState] = {}
+        self.pinned: PinnedRules | None = None
+        self._lock = Lock()
+
+    def load(self, keys: Sequence[StateKey]) -> Mapping[StateKey, KeyedState]:
+        """Read states."""
+        with self._lock:
+            return {key: self.items.get(key) or KeyedState(key) for key in keys}
+
+    def commit(self, commits: Sequence[Commit]) -> Mapping[StateKey, bool]:
+        """Compare and set."""
+        answers = {}
+        with self._lock:
+            for state, expected in commits:
+                stored = self.items.get(state.key)
+                answers[state.key] = won = (stored.version if stored else 0) == expected
+                if won:
+                    self.items[state.key] = state
+        return answers
+
+    def pin(self, rules: PinnedRules) -> PinnedRules:
+        """Store the rules if none are."""
+        with self._lock:
+            self.pinned = self.pinned or rules
+            return self.pinned
+
+    def scan(self, fold: str) -> Iterator[KeyedState]:
+        """Read every state of a fold."""
+        return iter([state for key, state in self.items.items() if key.fold == fold])
+
+
+class MemoryQuarantine:
+    """`ports.quarantine.Quarantine`."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, Position], Refusal] = {}
+        self._lock = Lock()
+
+    def put(self, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
+        """Keep refused records."""
+        with self._lock:
+            for refusal in refusals:
+                self.items[refusal.kind, refusal.record.position] = refusal
+        return ()
+
+    def scan(self) -> Iterator[Refusal]:
+        """Read every entry."""
+        return iter(list(self.items.values()))
+
+
+class MemoryStream:
+    """`ports.streams.RecordStream` and `Publisher` over the same shards,
+    split evenly by hash key.
+    """
+
+    def __init__(self, name: str, shard_count: int, now: Callable[[], int]) -> None:
+        self.name, self._now, self._lock = name, now, Lock()
+        width = (HASH_KEY_MAX + 1) // shard_count
+        ends = [width * (n + 1) - 1 for n in range(shard_count - 1)] + [HASH_KEY_MAX]
+        self._shards = [
+            Shard(f"shardId-{n:012d}", HashRange(width * n, end)) for n, end in enumerate(ends)
+        ]
+        self.records: dict[str, list[Record]] = {shard.shard_id: [] for shard in self._shards}
+
+    def publish(self, messages: Sequence[Message]) -> Sequence[Position | None]:
+        """Append each message to the shard of its hash key."""
+        with self._lock:
+            return [self._append(message) for message in messages]
+
+    def _append(self, message: Message) -> Position:
+        explicit = message.explicit_hash_key
+        wanted = hash_key(message.partition_key) if explicit is None else explicit
+        shard_id = next(s.shard_id for s in self._shards if s.hash_range.holds(wanted))
+        log = self.records[shard_id]
+        position = Position(self.name, shard_id, len(log) + 1)
+        log.append(Record(message.data, position, self._now()))
+        return position
+
+    def shards(self) -> Sequence[Shard]:
+        """List the shards."""
+        return self._shards
+
+    def open(self, shard_id: str, start: Start) -> Cursor:
+        """Return the index of the next record as a cursor."""
+        log = self.records[shard_id]
+        if start.kind == "AFTER_SEQUENCE_NUMBER":
+            return str(bisect_right(log, start.at, key=lambda record: record.position.sequence))
+        if start.kind == "AT_TIMESTAMP":
+            return str(sum(record.arrival < start.at for record in log))
+        return "0"
+
+    def read(self, shard_id: str, cursor: Cursor, limit: int) -> Page:
+        """Read on from a cursor."""
+        at = int(cursor)
+        with self._lock:
+            records = self.records[shard_id][at : at + limit]
+            behind = len(self.records[shard_id]) - at - len(records)
+        return Page(records, str(at + len(records)), behind)
+
+
+class MemoryCheckpoints:
+    """`ports.checkpoints.CheckpointStore`."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], tuple[str, Checkpoint]] = {}
+        self._lock = Lock()
+
+    def take(self, consumer: str, shard_id: str, owner: str, start: Start) -> Checkpoint:
+        """Become the owner."""
+        with self._lock:
+            _, checkpoint = self.items.get((consumer, shard_id), ("", Checkpoint(start)))
+            self.items[consumer, shard_id] = owner, checkpoint
+            return checkpoint
+
+    def advance(self, consumer: str, shard_id: str, owner: str, to: Checkpoint) -> None:
+        """Move on, if still the owner, and never back."""
+        with self._lock:
+            holder, held = self.items[consumer, shard_id]
+            if holder != owner:
+                raise LeaseLost(f"{consumer} {shard_id} belongs to {holder}")
+            if to.order() >= held.order():
+                self.items[consumer, shard_id] = owner, to
+
+    def all(self, consumer: str) -> Mapping[str, Checkpoint]:
+        """Read every checkpoint."""
+        return {s: held for (name, s), (_, held) in self.items.items() if name == consumer}
+
+
+class MemoryWarehouse:
+    """`ports.warehouse.Warehouse`."""
+
+    def __init__(self) -> None:
+        self.changes: dict[RowKey, ChangeRecorded] = {}
+        self.effects: dict[tuple[str, ...], Effect] = {}
+        self.positions: dict[tuple[str, str], Order] = defaultdict(lambda: (-1, -1))
+        self._lock = Lock()
+
+    def load(self, batch: FactBatch) -> None:
+        """Write a batch and its position."""
+        with self._lock:
+            for fact in batch.facts:
+                if isinstance(fact, ChangeRecorded):
+                    self.changes.setdefault((fact.location, fact.transaction_id), fact)
+                else:
+                    _keep_newest(self.effects, effect_key(fact), fact)
+            key = batch.consumer, batch.shard_id
+            self.positions[key] = max(self.positions[key], batch.last)
+
+    def position(self, consumer: str, shard_id: str) -> Order | None:
+        """Return the position of the last batch."""
+        return self.positions.get((consumer, shard_id))
+
+    def rows(self) -> WarehouseRows:
+        """Read everything back."""
+        notes = {
+            (note.location, note.transaction_id): note
+            for note in self.effects.values()
+            if isinstance(note, ChangeAnnotated)
+        }
+        effects = list(self.effects.values())
+        return WarehouseRows(
+            iter([(row, notes.get(key)) for key, row in self.changes.items()]),
+            iter([effect for effect in effects if isinstance(effect, ComboChanged)]),
+            iter([effect for effect in effects if isinstance(effect, StockChanged)]),
+        )
+
+
+class MemoryReports:
+    """`ports.reports.Reports` over a warehouse in memory."""
+
+    def __init__(self, warehouse: MemoryWarehouse) -> None:
+        self._warehouse = warehouse
+
+    def best_sellers(self, limit: int) -> Sequence[Seller]:
+        """Add up what tills sold and took back."""
+        sold: Counter[str] = Counter()
+        returned: Counter[str] = Counter()
+        for row in self._warehouse.changes.values():
+            if row.source == "POS":
+                (sold if row.change < 0 else returned)[row.product_id] += abs(row.change)
+        ranked = sorted(sold, key=lambda product_id: (-sold[product_id], product_id))
+        return [Seller(p, sold[p], returned[p]) for p in ranked[:limit]]
+
+    def steepest_falls(self, limit: int) -> Sequence[Fall]:
+        """Add up the changes of every source."""
+        change: Counter[str] = Counter()
+        for row in self._warehouse.changes.values():
+            change[row.product_id] += row.change
+        falls = sorted((total, product_id) for product_id, total in change.items() if total < 0)
+        return [Fall(product_id, total) for total, product_id in falls[:limit]]
+
+
+class MemoryCache:
+    """`ports.cache.StockCache`; `told` are the messages that subscribers would have had."""
+
+    def __init__(self) -> None:
+        self.items: dict[StockId, CachedStock] = {}
+        self.told: list[Stale] = []
+        self._lock = Lock()
+
+    def invalidate(self, stale: Sequence[Stale]) -> Sequence[Stale]:
+        """Mark entries stale."""
+        for item in stale:
+            self.fill(item.entry, CachedStock(None, item.revision))
+            self.told.append(item)
+        return ()
+
+    def get(self, entry: StockId) -> CachedStock | None:
+        """Return what is cached."""
+        return self.items.get(entry)
+
+    def fill(self, entry: StockId, level: CachedStock) -> None:
+        """Keep a value unless a newer one is there."""
+        with self._lock:
+            held = self.items.get(entry)
+            if held is None or level.revision >= held.revision:
+                self.items[entry] = level
+
+
+def _keep_newest(table: dict[Key, Kept], key: Key, offered: Kept) -> None:
+    held = table.get(key)
+    if held is None or offered.revision > held.revision:
+        table[key] = offered

@@ -1,0 +1,47 @@
+"""The exceptions, split by whose fault it is. Faults of the data are never exceptions: see
+`events.Rejected`.
+
+TillstreamError
++-- SystemFault              the outside failed; the batch was not finished and comes again
+|   +-- TransientFault       worth another try: throttled, timed out, connection lost
+|   `-- BudgetExhausted      tried for as long as the budget allows
++-- Stopping                 asked to stop while waiting; the batch was not finished
++-- LeaseLost                another worker owns the shard now: an ordinary outcome for a fleet
++-- RefusedToStart           a precondition does not hold; says which, and what to do
+`-- UsageError               the person at the command line can mend it
+"""
+
+
+class TillstreamError(Exception):
+    """The root: every exception that this project raises on purpose."""
+
+
+class SystemFault(TillstreamError):
+    """Something outside failed. Whoever catches it must not checkpoint."""
+
+
+class TransientFault(SystemFault):
+    """The same call may work in a moment.
+
+    It may also have acted already: every write survives twice.
+    """
+
+
+class BudgetExhausted(SystemFault):
+    """A call kept failing for its whole retry budget."""
+
+
+class Stopping(TillstreamError):
+    """A stop was asked for while waiting. Nothing of the batch may be taken as done."""
+
+
+class LeaseLost(TillstreamError):
+    """The shard has another owner; this worker's checkpoint was refused and changed nothing."""
+
+
+class RefusedToStart(TillstreamError):
+    """A start-up check failed; running on would break a guarantee."""
+
+
+class UsageError(TillstreamError):
+    """The command, its arguments or its settings are wrong; one clear line says how."""

@@ -1,0 +1,156 @@
+"""The step: what one batch of a shard means, before anything is written.
+
+Pure functions that `runtime.inventory` calls between its calls to the outside: read the records,
+turn events into claims, settle claims against those that hold, group the survivors by the keys of
+each fold.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from pipeline.core.changes import ChangeRecorded
+from pipeline.core.claims import Claim, Holder, Verdict, claim_id, settle
+from pipeline.core.events import PosEvent, Rejected, parse
+from pipeline.core.fingerprint import fingerprint
+from pipeline.core.keyed_state import Fold, Sequenced, StateKey
+from pipeline.core.positions import Position
+from pipeline.core.reasons import Reason
+from pipeline.core.records import BadAggregate, Batch, Record, deaggregate
+from pipeline.core.rules import Rules
+
+Identity = TypeVar("Identity", bound=Hashable)
+_CARRY_ON = (Verdict.NEW, Verdict.REDELIVERED)
+
+
+class Refusal(NamedTuple):
+    """A user record that goes to quarantine, and why; `kind` is rejected or conflict."""
+
+    kind: str
+    reason: str
+    field: str
+    record: Record
+
+
+class Delivery(NamedTuple):
+    """One delivery of an event: the claim that it makes, and the record that brought it."""
+
+    claim: Claim
+    record: Record
+
+
+class Reading(NamedTuple):
+    """What a batch holds: deliveries of events, in order, and what was refused.
+
+    `dropped` counts aggregates that the client library drops too; they are outside what was read.
+    """
+
+    deliveries: list[Delivery]
+    refusals: list[Refusal]
+    dropped: int
+
+
+class Settlement(NamedTuple):
+    """The deliveries of a batch by what became of them."""
+
+    accepted: list[Delivery]
+    verdicts: dict[Verdict, int]
+    refusals: list[Refusal]
+
+
+def read(batch: Batch, rules: Rules) -> Reading:
+    """Open aggregates and parse every user record. Never raises, whatever the bytes."""
+    deliveries: list[Delivery] = []
+    refusals: list[Refusal] = []
+    dropped = 0
+    for whole in batch.records:
+        try:
+            members = deaggregate(whole, batch.hash_range)
+        except BadAggregate:
+            refusals.append(Refusal("rejected", Reason.BAD_AGGREGATE, "", whole))
+            continue
+        if members is None:
+            dropped += 1
+            continue
+        for record in members:
+            event = parse(record.data, record.arrival, rules)
+            if isinstance(event, Rejected):
+                refusals.append(Refusal("rejected", event.reason, event.field, record))
+            else:
+                deliveries.append(Delivery(claim_of(event, record, rules), record))
+    return Reading(deliveries, refusals, dropped)
+
+
+def claim_of(event: PosEvent, record: Record, rules: Rules) -> Claim:
+    """Write the claim that one delivery makes."""
+    identity = claim_id(event, rules.dedupe_scope)
+    return Claim(identity, event, fingerprint(event), record.position, record.arrival)
+
+
+def first_claims(deliveries: Iterable[Delivery]) -> dict[str, Claim]:
+    """Keep the first claim of each transaction: the only one of a batch that may be inserted."""
+    found: dict[str, Claim] = {}
+    for claim, _ in deliveries:
+        found.setdefault(claim.claim_id, claim)
+    return found
+
+
+def settle_all(
+    deliveries: Iterable[Delivery],
+    holders: Mapping[Identity, Holder],
+    identity: Callable[[Claim], Identity],
+) -> Settlement:
+    """Settle every delivery, repeats included, against what holds under its identity.
+
+    Used twice: against the claims, and then against the change-log rows, where a claim may have
+    expired.
+    """
+    accepted: list[Delivery] = []
+    verdicts = dict.fromkeys(Verdict, 0)
+    refusals: list[Refusal] = []
+    for delivery in deliveries:
+        verdict = settle(delivery.claim, holders[identity(delivery.claim)])
+        verdicts[verdict] += 1
+        if verdict in _CARRY_ON:
+            accepted.append(delivery)
+        elif verdict is Verdict.CONFLICT:
+            refusals.append(Refusal("conflict", "conflict", "", delivery.record))
+    return Settlement(accepted, verdicts, refusals)
+
+
+def row_of(claim: Claim) -> ChangeRecorded:
+    """Write the change-log row of an accepted event; a redelivery writes the same row."""
+    event, position = claim.event, claim.position
+    return ChangeRecorded(
+        event.location,
+        event.transaction_id,
+        event.product_id,
+        event.base_product_id,
+        event.category,
+        event.change,
+        event.instant,
+        event.source,
+        position.shard_id,
+        position.sequence,
+        position.sub,
+        claim.arrival,
+    )
+
+
+def holder_of(row: ChangeRecorded, stream: str, *, fresh: bool) -> Holder:
+    """Say who holds a row: its position,
+    and the fingerprint of what it says (not needed of a fresh one).
+    """
+    position = Position(stream, row.shard_id, row.sequence, row.sub)
+    return Holder("" if fresh else fingerprint(row), position, fresh)
+
+
+def by_key(folds: Sequence[Fold], accepted: Iterable[Delivery]) -> dict[StateKey, list[Sequenced]]:
+    """Group accepted events by the keys that they belong to, keeping their order."""
+    found: dict[StateKey, list[Sequenced]] = {}
+    for claim, _ in accepted:
+        event, order = claim.event, claim.position.order
+        for fold in folds:
+            parts = fold.key(event)
+            if parts is not None:
+                found.setdefault(StateKey(fold.name, parts), []).append((order, event))
+    return found

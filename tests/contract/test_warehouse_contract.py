@@ -1,0 +1,396 @@
+"""The contract of `ports.warehouse`, kept alike by PostgreSQL and by the one in memory."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, permutations
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from consumers.embedded import Endpoints
+from pipeline.adapters.memory import MemoryWarehouse
+from pipeline.adapters.postgres import PostgresWarehouse
+from pipeline.adapters.postgres_migrations import migrate
+from pipeline.core.changes import (
+    ChangeAnnotated,
+    ChangeRecorded,
+    ComboChanged,
+    ComboStatus,
+    Effect,
+    Fact,
+    StockChanged,
+)
+from pipeline.core.errors import SystemFault, TransientFault, UsageError
+from pipeline.core.instants import EARLIEST, parse_instant
+from pipeline.ports.warehouse import FactBatch, Warehouse
+from tests.databases import new_database
+
+NOON = parse_instant("2011-10-03T12:00:00.000001Z")
+SEQUENCE_129_DIGITS = 10**129 - 1
+AWKWARD = [
+    "O'Neill",
+    'say "hi"',
+    "back\\slash",
+    "\\N",
+    "100 % %s {0}",
+    "🧥👖",
+    "null",
+    "{a,b}",
+    "e\u0301",
+    "\u00e9",
+    "\ufeffx",
+    "\U0010ffff",
+    "é" * 128,
+]
+
+
+def change(transaction_id: str = "t1", **fields: Any) -> ChangeRecorded:
+    row = ChangeRecorded(
+        "GB-1", transaction_id, "J1", "1", "jacket", -1, NOON, "POS", "shard-7", 12, 3, NOON + 5
+    )
+    return row._replace(**fields)
+
+
+def note(revision: int, transaction_id: str = "t1", location: str = "GB-1") -> ChangeAnnotated:
+    return ChangeAnnotated(location, transaction_id, (f"c{revision}", "c0"), 2, False, revision)
+
+
+def combo(revision: int, combo_id: str = "c1", location: str = "GB-1") -> ComboChanged:
+    status = ComboStatus.ACTIVE
+    return ComboChanged(combo_id, location, "1", "t1", "t2", NOON, revision, 0, status, revision)
+
+
+def stock(revision: int, product_id: str = "J1", location: str = "GB-1") -> StockChanged:
+    return StockChanged(location, product_id, -revision, revision)
+
+
+def batch(*facts: Fact, last: int = 1, shard_id: str = "shard-1") -> FactBatch:
+    return FactBatch("etl", shard_id, (last, 0), facts)
+
+
+class Contents(NamedTuple):
+    """All rows, repeats counted."""
+
+    changes: Counter[tuple[ChangeRecorded, ChangeAnnotated | None]]
+    combos: Counter[ComboChanged]
+    stock: Counter[StockChanged]
+
+
+def contents(warehouse: Warehouse) -> Contents:
+    rows = warehouse.rows()
+    return Contents(Counter(rows.changes), Counter(rows.combos), Counter(rows.stock))
+
+
+@pytest.fixture(scope="module")
+def postgres_dsn(embedded: Endpoints) -> Iterator[str]:
+    with new_database(embedded.postgres_dsn) as dsn:
+        migrate(dsn)
+        yield dsn
+
+
+@pytest.fixture
+def postgres(postgres_dsn: str) -> Iterator[PostgresWarehouse]:
+    with psycopg.connect(postgres_dsn) as connection:
+        connection.execute(
+            "truncate inventory.fact_change, inventory.change_annotation, inventory.fact_combo,"
+            " inventory.stock_level, inventory.etl_position, inventory.dim_location,"
+            " inventory.dim_product, inventory.dim_date"
+        )
+    with PostgresWarehouse(postgres_dsn) as warehouse:
+        yield warehouse
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def warehouse(request: pytest.FixtureRequest) -> Warehouse:
+    if request.param == "memory":
+        return MemoryWarehouse()
+    found: PostgresWarehouse = request.getfixturevalue("postgres")
+    return found
+
+
+# -------------------------------------------------------------------------------- what is loaded
+def test_rows_are_exactly_the_facts(warehouse: Warehouse) -> None:
+    warehouse.load(batch(change("t1"), change("t2"), note(4), combo(5), stock(6)))
+    assert contents(warehouse) == Contents(
+        Counter([(change("t1"), note(4)), (change("t2"), None)]),
+        Counter([combo(5)]),
+        Counter([stock(6)]),
+    )
+
+
+def test_loading_a_batch_twice_changes_nothing(warehouse: Warehouse) -> None:
+    twice = batch(change(), note(4), combo(5), stock(6))
+    warehouse.load(twice)
+    before = contents(warehouse)
+    warehouse.load(twice)
+    assert contents(warehouse) == before
+
+
+def test_a_repeated_fact_in_a_batch_is_one_row(warehouse: Warehouse) -> None:
+    warehouse.load(batch(change(), change(), combo(5), combo(5)))
+    assert contents(warehouse) == Contents(
+        Counter([(change(), None)]), Counter([combo(5)]), Counter()
+    )
+
+
+def test_the_order_of_facts_does_not_matter(warehouse: Warehouse) -> None:
+    def facts_of(shop: str) -> Sequence[Fact]:
+        effects: list[Effect] = []
+        for revision in (1, 2):
+            effects += note(revision, location=shop), stock(revision, location=shop)
+            effects.append(combo(revision, combo_id=shop, location=shop))
+        return change(location=shop), *effects
+
+    orders = list(islice(permutations(range(7)), 0, None, 42))  # 120 of 5,040, evenly spread
+    for number, order in enumerate(orders):
+        facts = facts_of(f"shop-{number}")
+        for place in order:
+            warehouse.load(batch(facts[place]))
+    shops = [f"shop-{number}" for number in range(len(orders))]
+    assert contents(warehouse) == Contents(
+        Counter((change(location=shop), note(2, location=shop)) for shop in shops),
+        Counter(combo(2, combo_id=shop, location=shop) for shop in shops),
+        Counter(stock(2, location=shop) for shop in shops),
+    )
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
+@pytest.mark.parametrize("effect", [note, combo, stock])
+def test_the_highest_revision_in_a_batch_wins(
+    warehouse: Warehouse, effect: Any, order: tuple[int, ...]
+) -> None:
+    warehouse.load(batch(change(), *(effect(revision) for revision in order)))
+    assert effect(3) in everything(warehouse)
+
+
+@pytest.mark.parametrize("effect", [note, combo, stock])
+def test_a_higher_revision_replaces_a_lower_one(warehouse: Warehouse, effect: Any) -> None:
+    warehouse.load(batch(change(), effect(1), last=1))
+    warehouse.load(batch(effect(2**40 + 1), last=2))
+    assert effect(2**40 + 1) in everything(warehouse)
+
+
+@pytest.mark.parametrize("effect", [note, combo, stock])
+def test_a_lower_revision_changes_nothing(warehouse: Warehouse, effect: Any) -> None:
+    warehouse.load(batch(change(), effect(2), last=1))
+    warehouse.load(batch(effect(1), last=2))
+    assert effect(2) in everything(warehouse)
+
+
+def everything(warehouse: Warehouse) -> set[object]:
+    found = contents(warehouse)
+    notes = {annotation for _, annotation in found.changes}
+    return {*notes, *found.combos, *found.stock}
+
+
+def test_an_annotation_may_come_before_its_row(warehouse: Warehouse) -> None:
+    warehouse.load(batch(note(4), last=1))
+    warehouse.load(batch(change(), last=2))
+    assert contents(warehouse).changes == Counter([(change(), note(4))])
+
+
+def test_an_annotation_alone_is_no_row(warehouse: Warehouse) -> None:
+    warehouse.load(batch(note(4)))
+    assert not contents(warehouse).changes
+
+
+def test_an_annotation_without_combos_comes_back(warehouse: Warehouse) -> None:
+    late = ChangeAnnotated("GB-1", "t1", (), 0, True, 3)
+    warehouse.load(batch(change(), late))
+    assert contents(warehouse).changes == Counter([(change(), late)])
+
+
+@pytest.mark.parametrize("awkward", AWKWARD)
+def test_identifiers_come_back_as_they_were(warehouse: Warehouse, awkward: str) -> None:
+    row = change(awkward, location=awkward, product_id=awkward, base_product_id=awkward)
+    annotation = ChangeAnnotated(awkward, awkward, (awkward, "x"), 2, False, 1)
+    made = combo(1, awkward, awkward)._replace(jacket_transaction_id=awkward)
+    level = stock(1, awkward, awkward)
+    warehouse.load(batch(row, annotation, made, level))
+    assert contents(warehouse) == Contents(
+        Counter([(row, annotation)]), Counter([made]), Counter([level])
+    )
+
+
+def test_identifiers_differ_by_code_point_alone(warehouse: Warehouse) -> None:
+    rows = [change(name) for name in ("e\u0301", "\u00e9", "E", "e", "ｅ")]
+    warehouse.load(batch(*rows))
+    assert contents(warehouse).changes == Counter((row, None) for row in rows)
+
+
+@pytest.mark.parametrize("instant", [EARLIEST, NOON, parse_instant("9999-12-31T23:59:59.999999Z")])
+def test_instants_come_back_to_the_microsecond(warehouse: Warehouse, instant: int) -> None:
+    row = change(instant=instant, ingested_at=instant)
+    warehouse.load(batch(row))
+    assert contents(warehouse).changes == Counter([(row, None)])
+
+
+def test_a_sequence_number_of_129_digits_comes_back(warehouse: Warehouse) -> None:
+    row = change(sequence=SEQUENCE_129_DIGITS)
+    warehouse.load(batch(row))
+    assert contents(warehouse).changes == Counter([(row, None)])
+
+
+def test_an_empty_warehouse_has_no_rows(warehouse: Warehouse) -> None:
+    assert contents(warehouse) == Contents(Counter(), Counter(), Counter())
+
+
+# ---------------------------------------------------------------------------------- the position
+def test_a_shard_never_loaded_has_no_position(warehouse: Warehouse) -> None:
+    warehouse.load(batch(change(), shard_id="shard-1"))
+    assert warehouse.position("etl", "shard-2") is None
+
+
+def test_a_position_belongs_to_its_consumer(warehouse: Warehouse) -> None:
+    warehouse.load(batch(change()))
+    assert warehouse.position("another", "shard-1") is None
+
+
+def test_the_position_is_that_of_the_last_batch(warehouse: Warehouse) -> None:
+    warehouse.load(FactBatch("etl", "shard-1", (9, 4), [change()]))
+    warehouse.load(FactBatch("etl", "shard-1", (10, 2), [change()]))
+    assert warehouse.position("etl", "shard-1") == (10, 2)
+
+
+def test_a_batch_without_facts_moves_the_position(warehouse: Warehouse) -> None:
+    warehouse.load(batch(last=5))
+    assert warehouse.position("etl", "shard-1") == (5, 0)
+
+
+def test_a_position_of_129_digits_comes_back(warehouse: Warehouse) -> None:
+    warehouse.load(batch(last=SEQUENCE_129_DIGITS))
+    assert warehouse.position("etl", "shard-1") == (SEQUENCE_129_DIGITS, 0)
+
+
+@pytest.mark.parametrize("old", [(9, 7), (10, 1)])
+def test_the_position_never_moves_back(warehouse: Warehouse, old: tuple[int, int]) -> None:
+    warehouse.load(FactBatch("etl", "shard-1", (10, 2), []))
+    warehouse.load(FactBatch("etl", "shard-1", old, []))
+    assert warehouse.position("etl", "shard-1") == (10, 2)
+
+
+def test_an_old_batch_from_a_zombie_takes_nothing_back(warehouse: Warehouse) -> None:
+    old = batch(change(), note(1), combo(1), stock(1), last=1)
+    warehouse.load(old)
+    warehouse.load(batch(note(2), combo(2), stock(2), last=2))
+    warehouse.load(old)
+    assert (contents(warehouse), warehouse.position("etl", "shard-1")) == (
+        Contents(Counter([(change(), note(2))]), Counter([combo(2)]), Counter([stock(2)])),
+        (2, 0),
+    )
+
+
+def test_shards_that_load_the_same_keys_at_once_agree(warehouse: Warehouse) -> None:
+    keys = [f"k{number}" for number in range(200)]
+
+    def load(shard: int) -> None:
+        for revision in range(1, 11):
+            facts: list[Fact] = []
+            for key in keys if shard % 2 else reversed(keys):
+                own = revision * 4 + shard
+                facts += change(key, product_id=key), note(own, key), combo(own, key)
+                facts.append(stock(own, key))
+            warehouse.load(batch(*facts, last=revision, shard_id=f"shard-{shard}"))
+
+    with ThreadPoolExecutor(4) as shards:
+        list(shards.map(load, range(4)))
+    assert contents(warehouse) == Contents(
+        Counter((change(key, product_id=key), note(43, key)) for key in keys),
+        Counter(combo(43, key) for key in keys),
+        Counter(stock(43, key) for key in keys),
+    )
+
+
+# ------------------------------------------------------------------- what only a server can do
+TOO_LARGE = 2**63
+
+
+def test_a_load_that_fails_leaves_neither_rows_nor_position(postgres: PostgresWarehouse) -> None:
+    with pytest.raises(SystemFault):
+        postgres.load(batch(change(), combo(1), stock(TOO_LARGE)))
+    assert (contents(postgres), postgres.position("etl", "shard-1")) == (
+        Contents(Counter(), Counter(), Counter()),
+        None,
+    )
+
+
+def test_facts_that_cannot_be_stored_are_no_transient_fault(postgres: PostgresWarehouse) -> None:
+    with pytest.raises(SystemFault, match=r"22003.*out of range") as caught:
+        postgres.load(batch(stock(TOO_LARGE)))
+    assert not isinstance(caught.value, TransientFault)
+
+
+def test_a_fact_that_is_no_unicode_is_a_system_fault(postgres: PostgresWarehouse) -> None:
+    with pytest.raises(SystemFault, match="cannot be written"):
+        postgres.load(batch(change("\ud800")))
+
+
+def test_a_lost_connection_is_a_transient_fault(
+    postgres: PostgresWarehouse, postgres_dsn: str
+) -> None:
+    postgres.load(batch(change()))
+    _end_sessions(postgres_dsn)
+    with pytest.raises(TransientFault):
+        postgres.load(batch(change("t2")))
+
+
+def test_loading_goes_on_after_a_lost_connection(
+    postgres: PostgresWarehouse, postgres_dsn: str
+) -> None:
+    postgres.load(batch(change()))
+    _end_sessions(postgres_dsn)
+    with pytest.raises(TransientFault):
+        postgres.load(batch(change("t2")))
+    postgres.load(batch(change("t2"), last=2))
+    assert postgres.position("etl", "shard-1") == (2, 0)
+
+
+def _end_sessions(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid, 1000) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+
+
+def test_a_lock_that_is_not_given_is_a_transient_fault(postgres_dsn: str) -> None:
+    impatient = psycopg.conninfo.make_conninfo(postgres_dsn, options="-c lock_timeout=50")
+    with psycopg.connect(postgres_dsn) as other, PostgresWarehouse(impatient) as warehouse:
+        other.execute("lock table inventory.stock_level")
+        with pytest.raises(TransientFault):
+            warehouse.load(batch(stock(1)))
+
+
+def test_a_server_that_is_away_is_a_transient_fault_without_the_password() -> None:
+    dsn = "postgresql://shop:s3cret@127.0.0.1:1/inventory"
+    with (
+        PostgresWarehouse(dsn, patience_s=0.1) as away,
+        pytest.raises(TransientFault, match=r"^(?!.*s3cret)"),
+    ):
+        away.load(batch(change()))
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql:/shop:s3cret@localhost",
+        "postgresql://shop:s3cret%zz@localhost/inventory",
+        "postgresql://shop:pa@s3cret@localhost/inventory",
+    ],
+)
+def test_a_dsn_that_cannot_be_read_is_refused_without_the_password(dsn: str) -> None:
+    with pytest.raises(UsageError, match=r"^(?!.*s3cret)") as caught:
+        PostgresWarehouse(dsn)
+    assert caught.value.__cause__ is None
+
+
+def test_an_export_does_not_see_half_a_batch_of_another_shard(
+    postgres: PostgresWarehouse, postgres_dsn: str
+) -> None:
+    postgres.load(batch(*(change(f"t{number}") for number in range(20_000))))
+    reading = postgres.rows().changes
+    seen = 1 if next(reading) else 0
+    postgres.load(batch(*(change(f"u{number}") for number in range(10)), last=2))
+    assert seen + sum(1 for _ in reading) == 20_000
