@@ -2,7 +2,7 @@
 
 A batch is handled in three steps, each of which may be repeated:
 
-1. Read the records as facts; those that are none, or that no warehouse could hold, are refused.
+1. Read the records as facts; those that are none are refused.
 2. Quarantine the refused.
 3. Load the facts and the position of the last record, in one transaction of the warehouse.
 
@@ -13,12 +13,9 @@ so, and `resume` goes back, whatever the checkpoint believes.
 
 from collections import Counter
 
-from pipeline.core.changes import ChangeRecorded, ComboChanged, Fact, FactRejected, from_wire
-from pipeline.core.events import CHANGE_MAX, FIELD_BYTES_MAX
-from pipeline.core.instants import format_instant
+from pipeline.core.changes import Fact, FactRejected, from_wire
 from pipeline.core.positions import Order
-from pipeline.core.reasons import FactReason
-from pipeline.core.records import Batch, Record
+from pipeline.core.records import Batch
 from pipeline.core.step import Refusal
 from pipeline.ports.checkpoints import Checkpoint
 from pipeline.ports.quarantine import Quarantine
@@ -26,12 +23,6 @@ from pipeline.ports.streams import TRIM_HORIZON, Start
 from pipeline.ports.warehouse import FactBatch, Warehouse
 from pipeline.runtime.backoff import Backoff
 from pipeline.runtime.handler import BatchReport
-
-_INTEGER_MAX = 2**63 - 1
-_UNITS = frozenset({"change", "quantity", "voided"})
-"""What analysts add up: none exceeds one line item, so that no sum of theirs overflows."""
-_SEQUENCE_MAX = 10**129 - 1
-"""Source: Kinesis API, SequenceNumber: at most 129 digits."""
 
 
 class EtlHandler:
@@ -89,47 +80,7 @@ def _read(batch: Batch) -> tuple[list[Fact], list[Refusal]]:
     for record in batch.records:
         fact = from_wire(record.data)
         if isinstance(fact, FactRejected):
-            refusals.append(_refuse(record, fact.reason))
-        elif not _is_storable(fact):
-            refusals.append(_refuse(record, FactReason.BAD_FACT))
+            refusals.append(Refusal("rejected", fact.reason, "", record))
         else:
             facts.append(fact)
     return facts, refusals
-
-
-def _refuse(record: Record, reason: FactReason) -> Refusal:
-    return Refusal("rejected", reason, "", record)
-
-
-# ----------------------------------------------------------------------- what a warehouse can hold
-def _is_storable(fact: Fact) -> bool:
-    """Check what the publisher guarantees and a foreign record need not.
-
-    A relational database takes no NUL, no endless key and no endless number, and says so only by
-    failing the transaction: such a fact would block its shard for good.
-    """
-    if isinstance(fact, ChangeRecorded | ComboChanged) and not _has_storable_instants(fact):
-        return False
-    return all(map(_is_storable_value, fact._fields, fact))
-
-
-def _has_storable_instants(fact: ChangeRecorded | ComboChanged) -> bool:
-    instants = (
-        (fact.instant, fact.ingested_at) if isinstance(fact, ChangeRecorded) else (fact.paired_at,)
-    )
-    try:
-        return all(map(format_instant, instants))
-    except OverflowError:  # an offset can carry the last evening of 9999 over into the next year
-        return False
-
-
-def _is_storable_value(field: str, value: object) -> bool:
-    if isinstance(value, str):
-        return len(value.encode()) <= FIELD_BYTES_MAX and "\0" not in value
-    if isinstance(value, tuple):
-        return all(isinstance(item, str) and _is_storable_value(field, item) for item in value)
-    if field == "sequence":
-        return isinstance(value, int) and 0 <= value <= _SEQUENCE_MAX
-    return isinstance(value, int) and abs(value) <= (
-        CHANGE_MAX if field in _UNITS else _INTEGER_MAX
-    )

@@ -179,7 +179,7 @@ class Verdicts:
         """Count one quarantined record of a line."""
         self.counts[refusal.kind] += 1
         if refusal.kind == "rejected":
-            self.reasons[refusal.reason] += 1
+            self.reasons[str(refusal.reason)] += 1
         self.quarantine.append(
             {"line": line.number, "reason": str(refusal.reason), "kind": refusal.kind}
         )

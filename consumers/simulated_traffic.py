@@ -14,7 +14,9 @@ import orjson
 
 from pipeline.core.instants import MINUTE, SECOND, format_instant
 
-SHOPS, SUITS = 5, 40
+SHOPS, SUITS = 3, 12
+RETURNS = 0.15
+"""Share of line items that come back, as fashion bought without trying on does."""
 DISORDER_US = 3 * MINUTE
 """How far the arrival of neighbours may be swapped; well within the default allowed lateness."""
 _BROKEN = (
@@ -51,8 +53,8 @@ def _lines(rng: random.Random, stamp: str, now: int) -> Iterator[bytes]:
     shop, suit = f"S-{rng.randrange(SHOPS)}", f"{rng.randrange(SUITS):03d}"
     parts = rng.choice([["jacket"], ["pants"], ["jacket", "pants"], ["shirt"], ["tie"]])
     for part, category in enumerate(parts):
-        sold = rng.choice([1, 1, 1, 2, 5])
-        change = sold if rng.random() < 0.08 else -sold
+        units = rng.choice([1, 1, 1, 2, 5])
+        change = units if rng.random() < RETURNS else -units
         event = {
             "location": shop,
             "transaction_id": f"{stamp}-{part}",

@@ -96,14 +96,19 @@ class LocalEngine:
         clock = self._ports.clock
         sync_at = drained_at = float("-inf")
         while True:
-            if self._reap() or clock.monotonic() >= sync_at:
-                self._start(pool)
-                sync_at = clock.monotonic() + SHARD_SYNC_S
-            if upstream_drained is not None and self._at_tip_since(drained_at):
-                if drained_at > float("-inf"):
-                    return
-                if upstream_drained():
-                    drained_at = clock.monotonic()
+            ended = self._reap()
+            try:
+                if ended or clock.monotonic() >= sync_at:
+                    sync_at = float("-inf")  # a look that fails is followed by another
+                    self._start(pool)
+                    sync_at = clock.monotonic() + SHARD_SYNC_S
+                if upstream_drained is not None and self._at_tip_since(drained_at):
+                    if drained_at > float("-inf"):
+                        return
+                    if upstream_drained():
+                        drained_at = clock.monotonic()
+            except (TransientFault, BudgetExhausted) as fault:
+                _log.warning("%s: %s; the shards at work go on", self._handler.name, fault)
             clock.wait(POLL_S)
 
     def _reap(self) -> bool:
@@ -149,6 +154,7 @@ class ShardReader:
     ) -> None:
         self.shard, self._handler, self._ports = shard, handler, ports
         self._options, self._observer = options, observer
+        self._checkpoint: Checkpoint | None = None
         self.finished = self.lost = False
         self.at_tip_at = float("-inf")
         """When the last read that found nothing began; minus infinity while there is work."""
@@ -194,9 +200,10 @@ class ShardReader:
         self.finished = checkpoint.finished
 
     def _take(self) -> Checkpoint:
+        """Take the shard, once: taking it again after a fault would rob whoever took it since."""
         ports, options = self._ports, self._options
         name, shard_id = self._handler.name, self.shard.shard_id
-        taken = ports.backoff.call(
+        taken = self._checkpoint = self._checkpoint or ports.backoff.call(
             "take shard",
             lambda: ports.checkpoints.take(name, shard_id, options.owner, options.start),
         )
@@ -220,4 +227,5 @@ class ShardReader:
             "checkpoint",
             lambda: ports.checkpoints.advance(name, shard_id, self._options.owner, to),
         )
+        self._checkpoint = to
         return to

@@ -48,8 +48,9 @@ class MemoryClaims:
         answers = {}
         with self._lock:
             for claim in claims:
+                fresh = claim.claim_id not in self.items
                 held = self.items.setdefault(claim.claim_id, claim)
-                answers[claim.claim_id] = Holder(held.fingerprint, held.position, held is claim)
+                answers[claim.claim_id] = Holder(held.fingerprint, held.position, fresh)
         return answers
 
 
@@ -68,8 +69,9 @@ class MemoryChangeLog:
         with self._lock:
             for row in rows:
                 key = row.location, row.transaction_id
+                fresh = key not in self.rows
                 held = self.rows.setdefault(key, row)
-                answers[key] = holder_of(held, self._stream, fresh=held is row)
+                answers[key] = holder_of(held, self._stream, fresh=fresh)
         return answers
 
     def annotate(self, annotations: Sequence[ChangeAnnotated]) -> Sequence[ChangeAnnotated]:
@@ -173,6 +175,32 @@ class MemoryStream:
             Shard(f"shardId-{n:012d}", HashRange(width * n, end)) for n, end in enumerate(ends)
         ]
         self.records: dict[str, list[Record]] = {shard.shard_id: [] for shard in self._shards}
+        self._closed: set[str] = set()
+
+    def split(self, shard_id: str) -> tuple[Shard, Shard]:
+        """Close a shard; two new ones share its hash keys."""
+        with self._lock:
+            start, end = self._shard(shard_id).hash_range
+            middle = (start + end) // 2
+            self._closed.add(shard_id)
+            low = self._add(HashRange(start, middle), shard_id)
+            return low, self._add(HashRange(middle + 1, end), shard_id)
+
+    def merge(self, shard_id: str, above: str) -> Shard:
+        """Close two neighbours; a new one owns the hash keys of both."""
+        with self._lock:
+            low, high = self._shard(shard_id).hash_range, self._shard(above).hash_range
+            self._closed |= {shard_id, above}
+            return self._add(HashRange(low.start, high.end), shard_id, above)
+
+    def _shard(self, shard_id: str) -> Shard:
+        return next(shard for shard in self._shards if shard.shard_id == shard_id)
+
+    def _add(self, hash_range: HashRange, *parents: str) -> Shard:
+        shard = Shard(f"shardId-{len(self._shards):012d}", hash_range, parents)
+        self.records[shard.shard_id] = []
+        self._shards.append(shard)
+        return shard
 
     def publish(self, messages: Sequence[Message]) -> Sequence[Position | None]:
         """Append each message to the shard of its hash key."""
@@ -182,7 +210,11 @@ class MemoryStream:
     def _append(self, message: Message) -> Position:
         explicit = message.explicit_hash_key
         wanted = hash_key(message.partition_key) if explicit is None else explicit
-        shard_id = next(s.shard_id for s in self._shards if s.hash_range.holds(wanted))
+        shard_id = next(
+            shard.shard_id
+            for shard in self._shards
+            if shard.shard_id not in self._closed and shard.hash_range.holds(wanted)
+        )
         log = self.records[shard_id]
         position = Position(self.name, shard_id, len(log) + 1)
         log.append(Record(message.data, position, self._now()))
@@ -190,7 +222,7 @@ class MemoryStream:
 
     def shards(self) -> Sequence[Shard]:
         """List the shards."""
-        return self._shards
+        return list(self._shards)
 
     def open(self, shard_id: str, start: Start) -> Cursor:
         """Return the index of the next record as a cursor."""
@@ -207,7 +239,8 @@ class MemoryStream:
         with self._lock:
             records = self.records[shard_id][at : at + limit]
             behind = len(self.records[shard_id]) - at - len(records)
-        return Page(records, str(at + len(records)), behind)
+            ended = shard_id in self._closed and not behind
+        return Page(records, None if ended else str(at + len(records)), behind)
 
 
 class MemoryCheckpoints:
@@ -227,9 +260,9 @@ class MemoryCheckpoints:
     def advance(self, consumer: str, shard_id: str, owner: str, to: Checkpoint) -> None:
         """Move on, if still the owner, and never back."""
         with self._lock:
-            holder, held = self.items[consumer, shard_id]
+            holder, held = self.items.get((consumer, shard_id), (None, to))
             if holder != owner:
-                raise LeaseLost(f"{consumer} {shard_id} belongs to {holder}")
+                raise LeaseLost(f"another {consumer} has taken {shard_id}")
             if to.order() >= held.order():
                 self.items[consumer, shard_id] = owner, to
 

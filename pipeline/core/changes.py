@@ -11,14 +11,16 @@ can touch a thousand pairs of 256-byte identifiers, and the item must stay under
 KB).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
+from pipeline.core.events import CHANGE_MAX, FIELD_BYTES_MAX
 from pipeline.core.fingerprint import partition_key
-from pipeline.core.instants import format_instant, parse_instant
+from pipeline.core.instants import LATEST, format_instant, parse_instant
+from pipeline.core.positions import SEQUENCE_DIGITS_MAX
 from pipeline.core.reasons import FactReason
 
 SCHEMA_VERSION = 1
@@ -27,6 +29,9 @@ COMBO_IDS_MAX = 100
 
 Keeps a row of a bulk sale readable and small.
 """
+
+
+_INTEGER_MAX = 2**63 - 1
 
 
 class ComboStatus(StrEnum):
@@ -134,71 +139,170 @@ def fact_partition_key(fact: Fact) -> str:
 
 
 # ---------------------------------------------------------------------------------- the wire
-_TYPES: dict[str, type[Any]] = {
-    cls.__name__: cls for cls in (ChangeRecorded, ChangeAnnotated, ComboChanged, StockChanged)
-}
-_RENAMED = {"instant": "timestamp", "sequence": "sequence_number", "sub": "sub_sequence_number"}
-_INSTANTS = {"instant", "ingested_at", "paired_at"}
-
-
 def to_wire(fact: Fact) -> bytes:
-    """Encode a fact for the stream: `type`, `schema_version`, then its fields.
+    """Encode a fact for the stream: `type`, `schema_version`, its fields; instants as RFC 3339."""
+    return orjson.dumps(_write_row(fact) if isinstance(fact, ChangeRecorded) else _write(fact))
 
-    Instants as RFC 3339.
-    """
-    fields: dict[str, object] = {
-        "type": type(fact).__name__,
+
+def _write_row(row: ChangeRecorded) -> dict[str, object]:
+    """Spell the commonest fact out: a third of the time of the general way."""
+    return {
+        "type": "ChangeRecorded",
         "schema_version": SCHEMA_VERSION,
+        "location": row[0],
+        "transaction_id": row[1],
+        "product_id": row[2],
+        "base_product_id": row[3],
+        "category": row[4],
+        "change": row[5],
+        "timestamp": format_instant(row[6]),
+        "source": row[7],
+        "shard_id": row[8],
+        "sequence_number": str(row[9]),  # 129 digits fit no JSON number
+        "sub_sequence_number": row[10],
+        "ingested_at": format_instant(row[11]),
     }
-    for name, value in zip(fact._fields, fact, strict=True):
-        fields[_RENAMED.get(name, name)] = _wire_value(name, value)
-    return orjson.dumps(fields)
 
 
-def _wire_value(name: str, value: object) -> object:
-    if name in _INSTANTS and isinstance(value, int):
-        return format_instant(value)
-    return str(value) if name == "sequence" else value  # 129 digits fit no JSON number
+def _write(effect: Effect) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "type": type(effect).__name__,
+        "schema_version": SCHEMA_VERSION,
+        **effect._asdict(),
+    }
+    if isinstance(effect, ComboChanged):
+        fields["paired_at"] = format_instant(effect.paired_at)
+    return fields
 
 
 def from_wire(data: bytes) -> Fact | FactRejected:
-    """Decode a fact. Never raises: a foreign record on the stream must not stop a sink."""
+    """Decode a fact. Never raises: a foreign record on the stream must not stop a sink.
+
+    What it returns, every sink can hold: no NUL, no endless key or number. A sink that found out
+    by failing would fail for good.
+    """
     try:
         fields = orjson.loads(data)
     except orjson.JSONDecodeError:
         return FactRejected(FactReason.BAD_FACT)
     if not isinstance(fields, dict):
         return FactRejected(FactReason.BAD_FACT)
-    cls = _TYPES.get(str(fields.get("type")))
-    if cls is None:
+    read = _READERS.get(str(fields.get("type")))
+    if read is None:
         return FactRejected(FactReason.UNKNOWN_FACT)
     if fields.get("schema_version") != SCHEMA_VERSION:
         return FactRejected(FactReason.UNSUPPORTED_SCHEMA)
     try:
-        fact: Fact = cls(*(_core_value(name, fields, cls) for name in cls._fields))
+        return read(fields)
     except (KeyError, TypeError, ValueError):
         return FactRejected(FactReason.BAD_FACT)
-    return fact
 
 
-def _core_value(name: str, fields: dict[str, Any], cls: type[Any]) -> object:
-    value = fields[_RENAMED.get(name, name)]
-    if name in _INSTANTS:
-        return parse_instant(value)
-    if name == "sequence":
-        return int(value)
-    if name == "status":
-        return ComboStatus(value)
-    if name == "combo_ids":
-        return tuple(value)
-    if type(value) is not cls.__annotations__[name]:
-        raise TypeError(name)
+def _text(value: Any) -> str:
+    if type(value) is not str or len(value.encode()) > FIELD_BYTES_MAX or "\0" in value:
+        raise TypeError("text")
     return value
 
 
+def _integer(value: Any) -> int:
+    if type(value) is not int or abs(value) > _INTEGER_MAX:
+        raise TypeError("integer")
+    return value
+
+
+def _units(value: Any) -> int:
+    if type(value) is not int or abs(value) > CHANGE_MAX:
+        raise TypeError("units")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise TypeError("flag")
+    return value
+
+
+def _sequence(value: Any) -> int:
+    if not _text(value).isdecimal() or not value.isascii() or len(value) > SEQUENCE_DIGITS_MAX:
+        raise ValueError("sequence number")
+    return int(value)
+
+
+def _moment(value: Any) -> int:
+    instant = parse_instant(_text(value))
+    if instant > LATEST:
+        raise ValueError("instant")
+    return instant
+
+
+def _ids(value: Any) -> tuple[str, ...]:
+    if type(value) is not list or len(value) > COMBO_IDS_MAX:
+        raise TypeError("list")
+    return tuple(map(_text, value))
+
+
+def _recorded(fields: dict[str, Any]) -> ChangeRecorded:
+    return ChangeRecorded(
+        _text(fields["location"]),
+        _text(fields["transaction_id"]),
+        _text(fields["product_id"]),
+        _text(fields["base_product_id"]),
+        _text(fields["category"]),
+        _units(fields["change"]),
+        _moment(fields["timestamp"]),
+        _text(fields["source"]),
+        _text(fields["shard_id"]),
+        _sequence(fields["sequence_number"]),
+        _integer(fields["sub_sequence_number"]),
+        _moment(fields["ingested_at"]),
+    )
+
+
+def _annotated(fields: dict[str, Any]) -> ChangeAnnotated:
+    return ChangeAnnotated(
+        _text(fields["location"]),
+        _text(fields["transaction_id"]),
+        _ids(fields["combo_ids"]),
+        _integer(fields["combo_count"]),
+        _flag(fields["late"]),
+        _integer(fields["revision"]),
+    )
+
+
+def _combo(fields: dict[str, Any]) -> ComboChanged:
+    return ComboChanged(
+        _text(fields["combo_id"]),
+        _text(fields["location"]),
+        _text(fields["base_product_id"]),
+        _text(fields["jacket_transaction_id"]),
+        _text(fields["pants_transaction_id"]),
+        _moment(fields["paired_at"]),
+        _units(fields["quantity"]),
+        _units(fields["voided"]),
+        ComboStatus(_text(fields["status"])),
+        _integer(fields["revision"]),
+    )
+
+
+def _stock(fields: dict[str, Any]) -> StockChanged:
+    return StockChanged(
+        _text(fields["location"]),
+        _text(fields["product_id"]),
+        _integer(fields["on_hand"]),
+        _integer(fields["revision"]),
+    )
+
+
+_READERS: dict[str, Callable[[dict[str, Any]], Fact]] = {
+    "ChangeRecorded": _recorded,
+    "ChangeAnnotated": _annotated,
+    "ComboChanged": _combo,
+    "StockChanged": _stock,
+}
+
+
 # ---------------------------------------------------------------------------------- the outbox
-_CODES: dict[type[Any], int] = {ChangeAnnotated: 0, ComboChanged: 1, StockChanged: 2}
-_CLASSES = {code: cls for cls, code in _CODES.items()}
+_ANNOTATION, _COMBO, _STOCK = range(3)
 _STATUSES = tuple(ComboStatus)
 
 
@@ -207,39 +311,50 @@ def pack(effects: Sequence[Effect]) -> bytes:
     if not effects:
         return b""
     table: dict[str, int] = {}
+    return orjson.dumps([_pack_rows(effects, table), list(table)])
 
-    def refer(value: object) -> object:
-        if isinstance(value, ComboStatus):
-            return _STATUSES.index(value)
-        if isinstance(value, str):
-            return table.setdefault(value, len(table))
-        return [refer(item) for item in value] if isinstance(value, tuple) else value
 
-    rows = [[_CODES[type(effect)], *map(refer, effect)] for effect in effects]
-    return orjson.dumps([list(table), rows])
+def _pack_rows(effects: Iterable[Effect], table: dict[str, int]) -> list[list[Any]]:
+    def refer(text: str) -> int:
+        return table.setdefault(text, len(table))
+
+    rows: list[list[Any]] = []
+    for effect in effects:
+        if isinstance(effect, StockChanged):
+            rows.append([_STOCK, refer(effect[0]), refer(effect[1]), *effect[2:]])
+        elif isinstance(effect, ChangeAnnotated):
+            rows.append([_ANNOTATION, refer(effect[0]), refer(effect[1]), *effect[3:]])
+            rows[-1].append([refer(combo_id) for combo_id in effect.combo_ids])
+        else:
+            status = _STATUSES.index(effect.status)
+            rows.append([_COMBO, *map(refer, effect[:5]), *effect[5:8], status, effect.revision])
+    return rows
 
 
 def unpack(packed: bytes) -> tuple[Effect, ...]:
     """Decode what `pack` wrote."""
     if not packed:
         return ()
-    table, rows = orjson.loads(packed)
-    return tuple(_unpack_row(table, row) for row in rows)
+    rows, table = orjson.loads(packed)
+    return tuple(_unpack_row(row, table) for row in rows)
 
 
-def _unpack_row(table: list[str], row: list[Any]) -> Effect:
-    code, *values = row
-    cls = _CLASSES[code]
-    types = cls.__annotations__
-
-    def resolve(name: str, value: Any) -> object:
-        if types[name] is str:
-            return table[value]
-        if types[name] is ComboStatus:
-            return _STATUSES[value]
-        return tuple(table[i] for i in value) if isinstance(value, list) else value
-
-    effect: Effect = cls(
-        *(resolve(name, value) for name, value in zip(cls._fields, values, strict=True))
+def _unpack_row(row: list[Any], table: list[str]) -> Effect:
+    kind, *values = row
+    if kind == _STOCK:
+        location, product_id, on_hand, revision = values
+        return StockChanged(table[location], table[product_id], on_hand, revision)
+    if kind == _ANNOTATION:
+        location, transaction_id, count, late, revision, ids = values
+        combo_ids = tuple(table[at] for at in ids)
+        return ChangeAnnotated(
+            table[location], table[transaction_id], combo_ids, count, late, revision
+        )
+    *texts, paired_at, quantity, voided, status, revision = values
+    combo_id, location, base, jacket, pants = (table[at] for at in texts)
+    return ComboChanged(
+        *(combo_id, location, base, jacket, pants),
+        *(paired_at, quantity, voided),
+        _STATUSES[status],
+        revision,
     )
-    return effect

@@ -7,7 +7,7 @@ nothing else. What one event can change is bounded by what the state held before
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
@@ -135,7 +135,7 @@ class ComboState:
     def settle(self) -> None:
         """Fold the suffix up to the frontier into the accumulator and drop what is out of reach."""
         cut = bisect_left(self.suffix, (self.frontier,))
-        if not cut and not self.pairing.entries():
+        if not cut and self.pairing.keeps_all(self.frontier):
             return
         self._own()
         ready, self.suffix = self.suffix[:cut], self.suffix[cut:]
@@ -146,8 +146,10 @@ class ComboState:
         if self._lent:
             self.pairing, self._lent = self.pairing.copy(), False
 
-    def _remember(self, gone: Iterable[Pair]) -> None:
+    def _remember(self, gone: Sequence[Pair]) -> None:
         """List dropped combos with those of their transactions that can still be reached."""
+        if not gone and not self.settled:
+            return
         settled = dict(self.settled)
         for pair in sorted(gone, key=Pair.order):
             if pair.standing:

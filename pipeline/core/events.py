@@ -40,7 +40,7 @@ FUTURE_ALLOWANCE_US = 5 * MINUTE
 
 _JSON_SPACE = b" \t\n\r"
 _BOM = b"\xef\xbb\xbf"
-_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_JSON_STRING = re.compile(r'"(?:[^"\\]+|\\.)*+"?', re.DOTALL)  # an open one too: linear
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # exactly Unicode category Cc
 _HUGE = (
     10**30
@@ -109,10 +109,11 @@ def parse(data: bytes, arrival: int, rules: Rules) -> PosEvent | Rejected:
     `arrival` is its Kinesis arrival instant.
     """
     event = _fast(data)
-    if event is None:
-        return _diagnose(data, arrival, rules)
-    fault = _meaning(event.category, event.source, event.change, rules)
-    return fault or _in_time(event.instant, arrival) or event
+    if event is not None:
+        fault = _meaning(event.category, event.source, event.change, rules)
+        if fault is None and _in_time(event.instant, arrival) is None:
+            return event
+    return _diagnose(data, arrival, rules)
 
 
 def _fast(data: bytes) -> PosEvent | None:

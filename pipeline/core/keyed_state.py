@@ -29,6 +29,8 @@ from pipeline.core.positions import Order
 
 EPOCH_REVISIONS = 2**40
 """Revisions in one epoch: a commit a millisecond for 34 years."""
+_MARK_BYTES = 256
+"""A shard's name, a position of 129 digits and their attribute names."""
 ITEM_BYTES_MAX = 350 * 1024
 """DynamoDB refuses items over 400 KB, keys and attribute names included.
 
@@ -62,9 +64,13 @@ class KeyedState(NamedTuple):
     marks: Mapping[str, ShardMark] = MappingProxyType({})
 
     def size_bytes(self) -> int:
-        """Measure what the item will weigh, but for attribute names."""
-        keys = sum(len(part.encode()) * 3 for part in self.key.parts)
-        return keys + len(self.body) + sum(len(mark.outbox) + 256 for mark in self.marks.values())
+        """Measure what the item will weigh at most, but for attribute names."""
+        size = len(self.body)
+        for part in self.key.parts:
+            size += 12 * len(part)  # four bytes a character, each percent-encoded
+        for mark in self.marks.values():
+            size += len(mark.outbox) + _MARK_BYTES
+        return size
 
 
 class Fold(Protocol):
@@ -107,8 +113,8 @@ class Advanced(NamedTuple):
     """The outcome of folding one round.
 
     `state` is to be committed unless it is None; `effects` are to be delivered after that;
-    `before` are other shards' outboxes that had to be cleared to make room, to be delivered
-    *before* the commit; `rest` is what is left for another round, after delivery.
+    `before` are effects of earlier commits for which this one's outbox has no room, this shard's or
+    others', to be delivered *before* the commit; `rest` is left for another round, after delivery.
     """
 
     state: KeyedState | None
@@ -137,28 +143,28 @@ def advance(fold: Fold, state: KeyedState, work: Work, epoch: int, effects_max: 
     if not todo:
         return Advanced(None, pending)
     revision = next_revision(state.version, epoch)
+    before: tuple[Effect, ...] = ()
     count = len(todo)
     while True:  # halve until the outbox fits; a single event may exceed the limit
         events = [event for _, event in todo[:count]]
         body, produced = fold.apply(state.key.parts, state.body, events, revision)
+        if len(pending) + len(produced) > effects_max:  # else it would grow with every crash
+            before, pending = before + pending, ()
         effects = merge(pending, produced) if pending else tuple(produced)
         if len(effects) <= effects_max or count == 1:
             break
         count = (count + 1) // 2
     marks = {**state.marks, work.shard_id: ShardMark(todo[count - 1][0], pack(effects))}
     after = KeyedState(state.key, revision, body, marks)
-    return _make_room(after, work.shard_id, effects, todo[count:])
+    return _make_room(Advanced(after, effects, before, todo[count:]), after, work.shard_id)
 
 
-def _make_room(
-    state: KeyedState, shard_id: str, effects: tuple[Effect, ...], rest: Sequence[Sequenced]
-) -> Advanced:
+def _make_room(advanced: Advanced, state: KeyedState, shard_id: str) -> Advanced:
     """Clear the other shards' outboxes if the item would grow too large; their positions stay."""
     if state.size_bytes() <= ITEM_BYTES_MAX:
-        return Advanced(state, effects, (), rest)
+        return advanced
     others = {s: mark for s, mark in state.marks.items() if s != shard_id and mark.outbox}
-    before = tuple(effect for mark in others.values() for effect in unpack(mark.outbox))
+    theirs = [effect for mark in others.values() for effect in unpack(mark.outbox)]
     cleared = {s: mark._replace(outbox=b"") for s, mark in others.items()}
-    return Advanced(
-        state._replace(marks={**state.marks, **cleared}), effects, merge((), before), rest
-    )
+    roomier = state._replace(marks={**state.marks, **cleared})
+    return advanced._replace(state=roomier, before=merge(advanced.before, theirs))

@@ -12,7 +12,7 @@ first. The partner of an undone unit does not pair again: its customer has left 
 The fold mutates a `Pairing`, which is why callers work on `copy()`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -88,6 +88,8 @@ class Pairing:
     def copy(self) -> "Pairing":
         """Copy deeply, keeping which sales are the same."""
         twin = Pairing(self.window, self.returns)
+        if not self.entries():
+            return twin
         known: dict[int, Sale] = {}
 
         def clone(sale: Sale) -> Sale:
@@ -113,8 +115,10 @@ class Pairing:
             found[id(pair.pants)] = pair.pants
         return list(found.values())
 
-    def fold(self, moves: Iterable[Move]) -> None:
+    def fold(self, moves: Sequence[Move]) -> None:
         """Apply moves, which must be sorted and not before anything folded already."""
+        if not moves:
+            return
         heads = [0, 0]
         for move in moves:
             if move.is_return:
@@ -122,7 +126,8 @@ class Pairing:
             else:
                 self._sell(move, heads)
         for queue in self.queues:
-            queue[:] = [sale for sale in queue if sale.free]
+            if queue:
+                queue[:] = [sale for sale in queue if sale.free]
 
     def _sell(self, move: Move, heads: list[int]) -> None:
         sale = Sale(move, move.units)
@@ -185,6 +190,13 @@ class Pairing:
         hits.sort(key=lambda hit: hit[0], reverse=True)
         return [pair for _, pair in hits]
 
+    def keeps_all(self, frontier: int) -> bool:
+        """Say whether nothing is out of reach of an event at or after the frontier."""
+        reach = frontier - max(self.window, self.returns)
+        return all(not queue or queue[0].instant >= reach for queue in self.queues) and (
+            not self.pairs or self.pairs[0].paired_at >= frontier - self.returns
+        )
+
     def forget(self, frontier: int) -> list[Pair]:
         """Drop what no event at or after the frontier can reach.
 
@@ -192,7 +204,10 @@ class Pairing:
         """
         reach = frontier - max(self.window, self.returns)
         for queue in self.queues:
-            del queue[: _count_while(sale.instant < reach for sale in queue)]
+            count = _count_while(sale.instant < reach for sale in queue)
+            for sale in queue[:count]:
+                sale.free = 0  # a pair that is kept may hold on to the sale itself
+            del queue[:count]
         reach = frontier - self.returns
         gone = self.pairs[: _count_while(pair.paired_at < reach for pair in self.pairs)]
         del self.pairs[: len(gone)]
@@ -206,6 +221,7 @@ class Pairing:
         if pair is None or (sale is not None and sale.order() <= pair.order()[:2]):
             if sale is not None:
                 self.queues[sale.is_jacket].remove(sale)
+                sale.free = 0
             return None
         self.pairs.remove(pair)
         return pair

@@ -15,6 +15,10 @@ Comparable within one shard, meaningless across shards.
 """
 
 
+SEQUENCE_DIGITS_MAX = 129
+"""Source: the Kinesis API reference, SequenceNumber."""
+
+
 class Position(NamedTuple):
     """One user record's place: stream, shard, sequence number, sub-sequence number."""
 

@@ -117,19 +117,28 @@ def read_aggregate(data: bytes) -> list[UserRecord]:
     message: Any = _Aggregate()
     try:
         message.ParseFromString(body)
+        if not message.IsInitialized():
+            raise BadAggregate("a required field is missing")
         return [_user_record(message, entry) for entry in message.records]
-    except (DecodeError, IndexError, ValueError) as fault:
+    except (DecodeError, ValueError) as fault:
         raise BadAggregate(str(fault)) from None
 
 
 def _user_record(message: Any, entry: Any) -> UserRecord:
-    key = message.partition_key_table[entry.partition_key_index].decode("utf-8", "replace")
+    key = _at(message.partition_key_table, entry.partition_key_index).decode("utf-8", "replace")
     explicit: int | None = None
     if entry.HasField("explicit_hash_key_index"):
-        digits = message.explicit_hash_key_table[entry.explicit_hash_key_index]
+        digits = _at(message.explicit_hash_key_table, entry.explicit_hash_key_index)
         if not digits.isdigit() or (explicit := int(digits)) > HASH_KEY_MAX:
             raise BadAggregate("explicit hash key")
     return UserRecord(key, entry.data, explicit)
+
+
+def _at(table: Any, index: int) -> bytes:
+    if index >= len(table):  # the library would raise whatever suits it, by the size of the index
+        raise BadAggregate("index out of range")
+    found: bytes = table[index]
+    return found
 
 
 def write_aggregate(members: Iterable[UserRecord]) -> bytes:

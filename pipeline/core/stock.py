@@ -25,6 +25,6 @@ class StockFold:
         self, key: tuple[str, ...], body: bytes, events: Sequence[PosEvent], revision: int
     ) -> tuple[bytes, Sequence[Effect]]:
         """Add the changes up."""
-        on_hand = int(body or b"0") + sum(event.change for event in events)
+        on_hand = int(body or b"0") + sum([event.change for event in events])
         location, product_id = key
         return str(on_hand).encode(), (StockChanged(location, product_id, on_hand, revision),)

@@ -17,6 +17,7 @@ from pipeline.core.rules import Rules
 from tests.unit.traffic import KEY, SHOP, back, event, jacket, one_by_one, pants, play
 
 ACTIVE, CANCELLED, RETRACTED = "active", "cancelled", "retracted"
+LONG_RETURNS = Rules(return_window_us=5_000 * SECOND, allowed_lateness_us=0)
 
 
 def quantities(events: list[PosEvent], rules: Rules = Rules()) -> dict[str, int]:  # noqa: B008 - frozen
@@ -189,6 +190,27 @@ def test_return_window_may_be_longer_than_the_combo_window() -> None:
     assert quantities(scene, Rules(return_window_us=5_000 * SECOND)) == {"j+p": 0}
 
 
+def test_unpaired_unit_at_the_edge_of_the_return_window_is_undone() -> None:
+    scene = [jacket(0, "j"), back(300, "r", "J1"), pants(301, "p")]
+    assert quantities(scene, Rules(return_window_us=300 * SECOND)) == {}
+
+
+def test_of_unpaired_units_the_newest_is_undone_first_in_whichever_category() -> None:
+    scene = [pants(0, "old", 1, "X"), jacket(700, "new", 1, "X"), back(701, "r", "X")]
+    assert quantities([*scene, pants(702, "p")], LONG_RETURNS) == {}
+
+
+def test_settled_combo_is_cancelled_by_a_return_long_after_the_combo_window() -> None:
+    scene = [jacket(0, "j"), pants(1, "p"), jacket(2_000, "x", 1, "J2"), back(3_000, "r", "J1")]
+    assert one_by_one(scene, LONG_RETURNS).shown() == {("j", "p"): (0, 1, CANCELLED)}
+
+
+def test_settled_unpaired_unit_is_undone_before_a_pair_long_after_the_combo_window() -> None:
+    scene = [jacket(0, "j"), pants(1, "p"), jacket(2, "k"), jacket(2_000, "x", 1, "J2")]
+    played = one_by_one([*scene, back(3_000, "r", "J1")], LONG_RETURNS)
+    assert played.shown() == {("j", "p"): (1, 0, ACTIVE)}
+
+
 # ------------------------------------------------------------------------------- stragglers
 def test_straggler_takes_the_partner_from_a_newer_sale() -> None:
     scene = [jacket(5, "new"), pants(6, "p"), jacket(0, "old")]
@@ -281,6 +303,20 @@ def test_list_keeps_the_earliest_hundred_of_settled_and_standing_ones() -> None:
     note = one_by_one(scene, rules).notes["j"]
     earliest = tuple(combo_id(("j", f"p{n:03}"), None) for n in range(100))
     assert (note.combo_ids, note.combo_count) == (earliest, 250)
+
+
+def test_settled_combos_are_listed_in_the_order_of_combos_not_of_making() -> None:
+    said = Rules(allowed_lateness_us=0, return_window_us=0)
+    scene = [jacket(0, "b"), jacket(1, "a"), pants(2, "p", 4), jacket(5, "c"), jacket(6, "d")]
+    wanted = tuple(combo_id((name, "p"), None) for name in "abcd")
+    assert one_by_one(scene, said).notes["p"].combo_ids == wanted
+
+
+def test_settled_combo_that_was_cancelled_is_not_listed() -> None:
+    said = Rules(allowed_lateness_us=0, return_window_us=10 * SECOND)
+    scene = [jacket(0, "j", 2), pants(1, "w"), back(2, "r", "P1"), jacket(300, "k", 1, "J2")]
+    note = one_by_one([*scene, pants(400, "y", 1, "P2")], said).notes["j"]
+    assert note.combo_ids == (combo_id(("j", "y"), None),)
 
 
 def test_every_effect_carries_the_revision_of_its_commit() -> None:

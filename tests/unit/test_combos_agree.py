@@ -177,13 +177,16 @@ def test_body_is_never_larger_than_its_cap(
 
 @pytest.mark.parametrize("name", ["x" * 256, "\U0001f454" * 64, '"' * 256, "\\" * 250])
 @pytest.mark.parametrize("lateness", [0, HOUR])
-def test_body_of_the_longest_names_stays_below_the_cap(name: str, lateness: int) -> None:
+@pytest.mark.parametrize("stride", [1, 7, 20, 120])
+def test_body_of_the_longest_names_stays_below_the_cap(
+    name: str, lateness: int, stride: int
+) -> None:
     said = Rules(state_bytes_max=9_000, allowed_lateness_us=lateness)
     scene = [
         event(n, f"{n:03}{name[3:]}", "jacket" if n % 3 else "pants", -(n % 5 + 1), name)
         for n in range(120)
     ]
-    assert all(len(body) <= 9_000 for body in play(scene, said, range(0, 120, 7)).bodies)
+    assert all(len(body) <= 9_000 for body in play(scene, said, range(0, 120, stride)).bodies)
 
 
 @given(st.sampled_from(CRAMPED), traffic(size=30))
@@ -202,6 +205,23 @@ def test_cap_closes_the_oldest_window_first() -> None:
     said = Rules(state_entries_max=2)
     scene = [jacket(0, "a"), jacket(1, "b"), jacket(2, "c"), pants(3, "p")]
     assert [c.jacket_transaction_id for c in one_by_one(scene, said).combos] == ["b"]
+
+
+def test_cap_that_acts_does_not_count_an_event_twice() -> None:
+    said = Rules(state_entries_max=2, allowed_lateness_us=0)
+    scene = [jacket(0, "a"), pants(1, "p"), pants(1, "q")]
+    assert play(scene, said).shown() == {("a", "p"): (1, 0, "active")}
+
+
+@pytest.mark.parametrize(("ahead", "late"), [(0, True), (1, False)])
+def test_frontier_that_a_cap_moves_stands_one_microsecond_behind_the_oldest(
+    ahead: int, late: bool
+) -> None:
+    said = Rules(state_entries_max=1)
+    straggler = pants(11, "p")
+    straggler = straggler.model_copy(update={"instant": straggler.instant + ahead})
+    played = one_by_one([jacket(10, "a"), jacket(11, "b"), straggler], said)
+    assert (played.late() == {"p"}) == late
 
 
 def test_units_that_a_cap_closed_pair_with_nobody_in_a_later_call() -> None:

@@ -51,10 +51,9 @@ class DynamoCheckpoints:
         return checkpoint
 
     def advance(self, consumer: str, shard_id: str, owner: str, to: Checkpoint) -> None:
-        """Move on, if still the owner."""
+        """Move on, if still the owner; a step back only asks whether we still are."""
         place = consumer, shard_id, owner
-        if place in self._reached and to.order() < self._reached[place].order():
-            return
+        to = max(self._reached.get(place, to), to, key=Checkpoint.order)
         request: UpdateItemInputTypeDef = {
             "TableName": self._table,
             "Key": _key(consumer, shard_id),

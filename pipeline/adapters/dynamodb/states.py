@@ -20,6 +20,7 @@ from pipeline.adapters.dynamodb.writes import (
     Write,
 )
 from pipeline.core.claims import composite
+from pipeline.core.errors import TransientFault
 from pipeline.core.keyed_state import KeyedState, ShardMark, StateKey
 from pipeline.ports.states import Commit, PinnedRules
 
@@ -150,6 +151,8 @@ class DynamoStates:
         write = Write(self._rules_table, key, values, Guard("absent", "state_key"))
         self._writer.write([write])
         found, _ = get_all(self._aws, self._rules_table, [key])
+        if not found:
+            raise TransientFault("the rules could be neither stored nor read")
         (item,) = found
         return PinnedRules(
             item["application"]["S"],

@@ -1,0 +1,477 @@
+"""The ten steps over ports in memory: a crash, a zombie or a lost answer at every call.
+
+One small scenario holds everything that a step may meet: sales, returns, duplicates in a batch and
+across shards, a conflict, bytes that are no event, a straggler that changes a pairing, an event
+too late for any, an aggregate, and a combo key whose events come through both shards. One run
+nobody interrupts; whatever befalls the others, they must leave the same tables.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from pipeline.bootstrap import MemoryPorts, memory_ports
+from pipeline.core.changes import ChangeAnnotated, ComboStatus
+from pipeline.core.instants import SECOND, format_instant
+from pipeline.core.positions import Position
+from pipeline.core.records import Batch, Record, UserRecord, write_aggregate
+from pipeline.core.step import Refusal
+from pipeline.settings import Settings
+from tests.crashes import (
+    Crash,
+    LostAnswers,
+    Moment,
+    Tables,
+    Tripwire,
+    half,
+    steps_over,
+    sunk,
+    tables,
+)
+from tests.unit.traffic import ARRIVAL, START, line
+
+EVENTS = "tillstream-pos-events"
+SETTINGS = Settings()
+ONE_EFFECT_A_ROUND = Settings(outbox_effects_max=1)
+EVERY_SETTING = pytest.mark.parametrize("settings", [SETTINGS, ONE_EFFECT_A_ROUND])
+
+
+def sale(name: str, at: int, product: str, units: int = 1, **fields: Any) -> bytes:
+    """Write a sale, or with negative units a return."""
+    plain = {
+        "transaction_id": name,
+        "product_id": product,
+        "category": "jacket" if product[0] == "J" else "pants",
+        "change": -units,
+        "timestamp": format_instant(START + at * SECOND),
+    }
+    return line(**{**plain, **fields})
+
+
+AGGREGATE = write_aggregate(
+    UserRecord("k", data)
+    for data in (
+        sale("a1", 60, "J5", base_product_id="5"),
+        b"no event",
+        sale("a2", 90, "P5", base_product_id="5"),
+    )
+)
+SHARDS: dict[str, list[list[bytes]]] = {
+    "shard-0": [
+        [sale("j1", 0, "J1", 2), b"{", sale("p1", 300, "P1"), sale("j1", 0, "J1", 2), AGGREGATE],
+        [
+            sale("p0", 100, "P1"),  # a straggler: it takes the place of p1
+            sale("r1", 400, "P1", -1),
+            sale("j1", 0, "J1", 9),  # a conflict
+            sale("x1", 7_200, "J9", base_product_id="9"),
+            sale("x2", 0, "P9", base_product_id="9"),  # too late for any pairing
+        ],
+    ],
+    "shard-1": [
+        [sale("j2", 200, "J1"), sale("p2", 250, "P2"), sale("t1", 5, "T1", category="tie")],
+        [
+            sale("p1", 300, "P1", source="batch"),  # a duplicate of the other shard's
+            b'{"location": "GB-1"}',
+            sale("d1", 0, "J1", -50, source="batch"),
+            sale("r2", 500, "J1", -1),
+        ],
+    ],
+}
+
+
+def batches(cut: int | None = None) -> list[Batch]:
+    """Take turns between shards; with `cut`, one shard after the other in batches of this size."""
+    found = []
+    for shard_id, parts in SHARDS.items():
+        records: list[Record] = []
+        for data in (data for part in parts for data in part):
+            records.append(Record(data, Position(EVENTS, shard_id, len(records) + 1), ARRIVAL))
+        sizes = [len(part) for part in parts] if cut is None else [cut] * len(records)
+        for turn, size in enumerate(sizes):
+            mine, records = records[:size], records[size:]
+            if mine:
+                found.append((turn, Batch(shard_id, mine)))
+    return [batch for _, batch in (sorted(found, key=lambda t: t[0]) if cut is None else found)]
+
+
+def again(done: Sequence[Batch], cut: int | None) -> list[Batch]:
+    """Cut what is not checkpointed anew; None: as before."""
+    reached = {batch.shard_id: batch.records[-1].position.order for batch in done}
+    if cut is None:
+        return batches()[len(done) :]
+    found = []
+    for shard_id in SHARDS:
+        records = [r for b in batches(cut) if b.shard_id == shard_id for r in b.records]
+        left = [r for r in records if r.position.order > reached.get(shard_id, (0, 0))]
+        found += [Batch(shard_id, left[at : at + cut]) for at in range(0, len(left), cut)]
+    return found
+
+
+def installation(settings: Settings = SETTINGS) -> MemoryPorts:
+    return memory_ports(settings, 2, lambda: 0)
+
+
+def run(
+    ports: MemoryPorts,
+    todo: Sequence[Batch],
+    settings: Settings = SETTINGS,
+    around: Callable[..., Any] | None = None,
+) -> list[Batch]:
+    """Process batches until the end or a crash; return those that were finished."""
+    steps = steps_over(ports, around or (lambda call, *args: call(*args)), settings)
+    done = []
+    for batch in todo:
+        try:
+            steps.process(batch)
+        except Crash:
+            break
+        done.append(batch)
+    return done
+
+
+def uninterrupted(settings: Settings = SETTINGS) -> Tables:
+    ports = installation(settings)
+    run(ports, batches(), settings)
+    return tables(ports)
+
+
+def calls_of(settings: Settings) -> int:
+    wire = Tripwire()
+    run(installation(settings), batches(), settings, wire.around)
+    return wire.calls
+
+
+# ---------------------------------------------------------------------------- the scenario itself
+def test_the_scenario_holds_every_outcome() -> None:
+    ports = installation()
+    steps = steps_over(ports, lambda call, *args: call(*args), SETTINGS)
+    total: Counter[str] = sum((steps.process(batch).counts for batch in batches()), Counter())
+    del total["facts"]
+    assert total == Counter(read=19, accepted=13, duplicate=2, conflict=1, rejected=3, late=1)
+
+
+def test_the_scenario_holds_every_status_of_a_combo() -> None:
+    ports = installation()
+    run(ports, batches())
+    assert {combo.status for combo in ports.combos.scan()} == set(ComboStatus)
+
+
+def test_every_record_is_accounted_for() -> None:
+    steps = steps_over(installation(), lambda call, *args: call(*args), SETTINGS)
+    for batch in batches():
+        counts = steps.process(batch).counts
+        settled = ("accepted", "duplicate", "conflict", "rejected")
+        assert counts["read"] == sum(counts[name] for name in settled)
+
+
+def test_what_was_published_is_what_the_tables_hold() -> None:
+    left = uninterrupted()
+    combos = {("combo", key): combo for key, combo in left.combos.items()}
+    notes = {("annotation", *key): note for key, note in left.notes.items()}
+    stock = {key: fact for key, fact in left.facts.items() if key[0] == "stock"}
+    assert left.facts == {**left.rows, **combos, **notes, **stock}
+
+
+def test_stock_is_the_sum_of_what_was_accepted() -> None:
+    left = uninterrupted()
+    levels: Counter[str] = Counter()
+    for row in left.rows.values():
+        levels[row.product_id] += row.change
+    stock = {key.parts[1]: int(body) for key, body in left.bodies.items() if key.fold == "stock"}
+    assert stock == dict(levels)
+
+
+@EVERY_SETTING
+@pytest.mark.parametrize("cut", [1, 2, 3, 99])
+def test_the_cut_of_batches_does_not_matter(settings: Settings, cut: int) -> None:
+    ports = installation(settings)
+    run(ports, batches(cut), settings)
+    assert tables(ports) == uninterrupted(settings)
+
+
+def test_rounds_of_one_effect_leave_the_same_tables() -> None:
+    assert uninterrupted(ONE_EFFECT_A_ROUND) == uninterrupted(SETTINGS)
+
+
+# ---------------------------------------------------------------------------------------- crashes
+@EVERY_SETTING
+@pytest.mark.parametrize("cut", [None, 1, 2, 99])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_crash_at_any_call_changes_nothing(
+    settings: Settings, cut: int | None, moment: Moment
+) -> None:
+    wanted, broken = uninterrupted(settings), []
+    for at in range(calls_of(settings)):
+        ports = installation(settings)
+        done = run(ports, batches(), settings, Tripwire(at, moment).around)
+        run(ports, again(done, cut), settings)
+        if tables(ports) != wanted:
+            broken.append(at)
+    assert not broken
+
+
+@EVERY_SETTING
+def test_a_crash_in_the_repetition_of_a_crash_changes_nothing(settings: Settings) -> None:
+    wanted, broken = uninterrupted(settings), []
+    for first in range(calls_of(settings)):
+        for second in range(0, 14, 2):
+            ports = installation(settings)
+            done = run(ports, batches(), settings, Tripwire(first, "after").around)
+            left = again(done, 2)
+            more = run(ports, left, settings, Tripwire(second, "after").around)
+            run(ports, again([*done, *more], 3), settings)
+            if tables(ports) != wanted:
+                broken.append((first, second))
+    assert not broken
+
+
+@EVERY_SETTING
+@pytest.mark.parametrize("cut", [None, 1, 99])
+def test_a_zombie_that_wakes_at_any_call_changes_nothing(
+    settings: Settings, cut: int | None
+) -> None:
+    wanted, broken = uninterrupted(settings), []
+    for at in range(calls_of(settings)):
+        ports = installation(settings)
+        Zombie(ports, settings, at, cut).live()
+        if tables(ports) != wanted:
+            broken.append(at)
+    assert not broken
+
+
+class Zombie:
+    """A worker that loses its lease before one of its calls, and wakes when all is done.
+
+    It finishes the batch that it was at; then its checkpoint would be refused.
+    """
+
+    def __init__(self, ports: MemoryPorts, settings: Settings, at: int, cut: int | None) -> None:
+        self._ports, self._settings, self._at, self._cut = ports, settings, at, cut
+        self._calls, self._done = 0, list[Batch]()
+        self._lost = False
+
+    def live(self) -> None:
+        steps = steps_over(self._ports, self._call, self._settings)
+        for batch in batches():
+            steps.process(batch)
+            if self._lost:
+                return
+            self._done.append(batch)
+
+    def _call(self, call: Callable[..., Any], *args: Any) -> Any:
+        if self._calls == self._at:
+            self._lost = True
+            run(self._ports, again(self._done, self._cut), self._settings)
+        self._calls += 1
+        return call(*args)
+
+
+class Intruder:
+    """Before one call of the owner, a zombie does the owner's batch, and dies behind a commit."""
+
+    def __init__(self, ports: MemoryPorts, settings: Settings, at: int, commits: int) -> None:
+        self._ports, self._settings, self._at, self._commits = ports, settings, at, commits
+        self._calls = 0
+        self.batch = Batch("", [])
+
+    def __call__(self, call: Callable[..., Any], *args: Any) -> Any:
+        if self._calls == self._at:
+            run(self._ports, [self.batch], self._settings, self._die)
+        self._calls += 1
+        return call(*args)
+
+    def _die(self, call: Callable[..., Any], *args: Any) -> Any:
+        answer = call(*args)
+        self._commits -= call.__name__ == "commit"
+        if not self._commits:
+            raise Crash("behind a commit")
+        return answer
+
+
+@EVERY_SETTING
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_a_zombie_that_dies_behind_a_commit_changes_nothing(
+    settings: Settings, commits: int
+) -> None:
+    wanted, broken = uninterrupted(settings), []
+    for at in range(calls_of(settings)):
+        ports = installation(settings)
+        intruder = Intruder(ports, settings, at, commits)
+        steps = steps_over(ports, intruder, settings)
+        for batch in batches():
+            intruder.batch = batch
+            steps.process(batch)
+        if tables(ports) != wanted:
+            broken.append(at)
+    assert not broken
+
+
+# ---------------------------------------------------------------------- partial and lost answers
+@EVERY_SETTING
+def test_ports_that_do_half_of_every_call_change_nothing(settings: Settings) -> None:
+    ports = installation(settings)
+    run(ports, batches(), settings, half)
+    assert tables(ports) == uninterrupted(settings)
+
+
+@EVERY_SETTING
+def test_ports_that_lose_every_other_answer_change_nothing(settings: Settings) -> None:
+    ports = installation(settings)
+    run(ports, batches(), settings, LostAnswers())
+    assert tables(ports) == uninterrupted(settings)
+
+
+@EVERY_SETTING
+def test_a_crash_among_lost_answers_changes_nothing(settings: Settings) -> None:
+    wanted, broken = uninterrupted(settings), []
+    for at in range(0, 2 * calls_of(settings), 2):
+        ports, wire, losing = installation(settings), Tripwire(at, "after"), LostAnswers()
+
+        def around(
+            call: Callable[..., Any],
+            *args: Any,
+            wire: Tripwire = wire,
+            losing: LostAnswers = losing,
+        ) -> Any:
+            return wire.around(losing, call, *args)
+
+        done = run(ports, batches(), settings, around)
+        run(ports, again(done, 2), settings)
+        if tables(ports) != wanted:
+            broken.append(at)
+    assert not broken
+
+
+# -------------------------------------------------------------------------------------- lost races
+class Rival:
+    """Another shard's worker that is quicker by a record, just before a commit of ours."""
+
+    def __init__(self, ports: MemoryPorts, settings: Settings, commits: int) -> None:
+        self._ports, self._settings, self._left = ports, settings, commits
+        self._theirs = [b for b in batches(1) if b.shard_id == "shard-1"]
+
+    def __call__(self, call: Callable[..., Any], *args: Any) -> Any:
+        if call.__name__ == "commit" and self._left:
+            self._left -= 1
+            run(self._ports, [self._theirs.pop(0)], self._settings)
+        return call(*args)
+
+    def finish(self) -> None:
+        run(self._ports, self._theirs, self._settings)
+
+
+@EVERY_SETTING
+@pytest.mark.parametrize("commits", [1, 2, 3])
+@pytest.mark.parametrize("cut", [1, 99])
+def test_a_race_that_is_lost_to_another_shard_changes_nothing(
+    settings: Settings, commits: int, cut: int
+) -> None:
+    ports = installation(settings)
+    rival = Rival(ports, settings, commits)
+    run(ports, [b for b in batches(cut) if b.shard_id == "shard-0"], settings, rival)
+    rival.finish()
+    assert tables(ports) == uninterrupted(settings)
+
+
+# --------------------------------------------------------------- duplicates, conflicts, old claims
+def delivered(ports: MemoryPorts, sequence: int, *data: bytes) -> Counter[str]:
+    """Deliver records to one shard and return the counts."""
+    records = [
+        Record(one, Position(EVENTS, "shard-7", sequence + n), ARRIVAL)
+        for n, one in enumerate(data)
+    ]
+    steps = steps_over(ports, lambda call, *args: call(*args), SETTINGS)
+    return steps.process(Batch("shard-7", records)).counts
+
+
+def kept(ports: MemoryPorts) -> list[Refusal]:
+    return list(ports.quarantine.scan())
+
+
+def test_a_transaction_that_is_sent_again_is_a_duplicate() -> None:
+    ports = installation()
+    delivered(ports, 1, sale("t", 0, "J1"))
+    assert delivered(ports, 2, sale("t", 0, "J1"))["duplicate"] == 1
+
+
+def test_a_duplicate_changes_no_stock() -> None:
+    ports = installation()
+    for sequence in (1, 2):
+        delivered(ports, sequence, sale("t", 0, "J1"), sale("t", 0, "J1"))
+    levels = {key.parts: s.body for key, s in ports.states.items.items() if key.fold == "stock"}
+    assert levels == {("GB-1", "J1"): b"-1"}
+
+
+def test_a_redelivery_is_no_duplicate() -> None:
+    ports = installation()
+    delivered(ports, 1, sale("t", 0, "J1"))
+    counts = delivered(ports, 1, sale("t", 0, "J1"))
+    assert (counts["accepted"], counts["redelivered"], counts["duplicate"]) == (1, 1, 0)
+
+
+def test_another_body_is_quarantined_whole() -> None:
+    ports, other = installation(), sale("t", 0, "J1", 2)
+    delivered(ports, 1, sale("t", 0, "J1"))
+    delivered(ports, 2, other)
+    (refusal,) = kept(ports)
+    assert (refusal.kind, refusal.record.data) == ("conflict", other)
+
+
+def test_the_first_body_stays() -> None:
+    ports = installation()
+    delivered(ports, 1, sale("t", 0, "J1"), sale("t", 0, "J1", 2))
+    assert [row.change for row in ports.change_log.rows.values()] == [-1]
+
+
+def test_a_batch_of_nothing_but_refusals_is_kept() -> None:
+    ports = installation()
+    delivered(ports, 1, b"{", b"", b"\xff")
+    assert [refusal.record.data for refusal in kept(ports)] == [b"{", b"", b"\xff"]
+
+
+def test_a_row_that_outlived_its_claim_makes_a_resend_a_duplicate() -> None:
+    ports = installation()
+    delivered(ports, 1, sale("t", 0, "J1"))
+    before = tables(ports)
+    ports.claims.items.clear()
+    counts = delivered(ports, 2, sale("t", 0, "J1"))
+    after = tables(ports)
+    assert (counts["accepted"], counts["duplicate"]) == (0, 1)
+    assert after._replace(claims={}) == before._replace(claims={})
+
+
+def test_a_row_that_outlived_its_claim_makes_another_body_a_conflict() -> None:
+    ports = installation()
+    delivered(ports, 1, sale("t", 0, "J1"))
+    ports.claims.items.clear()
+    delivered(ports, 2, sale("t", 0, "J1", 2))
+    assert [(r.kind, r.record.position.sequence) for r in kept(ports)] == [("conflict", 2)]
+
+
+def test_a_claim_without_its_row_is_finished_by_the_redelivery() -> None:
+    ports = installation()
+    records = [Record(sale("t", 0, "J1"), Position(EVENTS, "shard-7", 1), ARRIVAL)]
+    run(ports, [Batch("shard-7", records)], SETTINGS, Tripwire(0, "after").around)
+    assert (len(ports.claims.items), len(ports.change_log.rows)) == (1, 0)
+    run(ports, [Batch("shard-7", records)])
+    assert len(ports.change_log.rows) == 1
+
+
+def test_a_redelivery_publishes_its_facts_again() -> None:
+    ports = installation()
+    delivered(ports, 1, sale("j", 0, "J1"), sale("p", 9, "P1"))
+    before = sunk(ports.changes)
+    for records in ports.changes.records.values():
+        records.clear()
+    delivered(ports, 1, sale("j", 0, "J1"), sale("p", 9, "P1"))
+    assert sunk(ports.changes) == before
+
+
+def test_a_late_event_is_annotated_as_such() -> None:
+    ports = installation()
+    run(ports, batches())
+    notes = {n.transaction_id for n in ports.change_log.annotations.values() if n.late}
+    assert notes == {"x2"}
+    assert ChangeAnnotated("GB-1", "x2", (), 0, True, 0) in uninterrupted().notes.values()
