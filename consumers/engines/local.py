@@ -108,6 +108,8 @@ class LocalEngine:
                     if upstream_drained():
                         drained_at = clock.monotonic()
             except (TransientFault, BudgetExhausted) as fault:
+                if not self._readers:
+                    raise
                 _log.warning("%s: %s; the shards at work go on", self._handler.name, fault)
             clock.wait(POLL_S)
 
