@@ -33,8 +33,15 @@ OnBatch = Callable[[str, Counter[str]], None]
 class Children:
     """The consumers of one run."""
 
-    def __init__(self, environment: Mapping[str, str], clock: Clock, on_batch: OnBatch) -> None:
-        self._environment, self._clock, self._on_batch = environment, clock, on_batch
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        clock: Clock,
+        on_batch: OnBatch,
+        say: Callable[[str], None],
+    ) -> None:
+        self._environment, self._clock = environment, clock
+        self._on_batch, self._say = on_batch, say
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts: Counter[str] = Counter()
         self._errors: dict[str, str] = {}
@@ -92,6 +99,7 @@ class Children:
         if self._restarts[name] > RESTARTS_MAX or process.returncode == 2:
             said = self._errors.get(name, "no message")
             raise SystemFault(f"{name} ended with exit code {process.returncode}: {said}")
+        self._say(f"{name} ended with exit code {process.returncode} and is started again")
         self._start(name)
 
     def _stop(self) -> None:

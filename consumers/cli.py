@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,6 +85,21 @@ def _settings(**overrides: Any) -> Settings:
 
 def _print_json(value: Any) -> None:
     _out.file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        _out.print(f"tillstream {version('tillstream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """Retail events counted once: Kinesis to DynamoDB, PostgreSQL and Redis."""
 
 
 @app.command()

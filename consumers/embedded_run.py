@@ -94,7 +94,8 @@ class EmbeddedRun:
                 done["facts"] += counts["facts"] if name == "inventory" else 0
                 bars.update(name, done[name], None if name == "inventory" else done["facts"])
 
-            children = Children(self.settings.environment(), self._clock, on_batch)
+            environment, say = self.settings.environment(), self._progress.say
+            children = Children(environment, self._clock, on_batch, say)
             children.run(tuple(map(str, consumers)))
         return children.restarts
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import jiter
 
+from consumers.commands import collect_rarely
 from pipeline.core.changes import to_wire
 from pipeline.core.claims import Holder
 from pipeline.core.combos import ComboFold
@@ -90,6 +91,7 @@ def seconds(run: Callable[[Sequence[bytes]], int], lines: Sequence[bytes]) -> fl
 def main(rounds: int) -> None:
     """Print both rates and their ratio for each sample."""
     out = sys.stdout
+    collect_rarely()  # as the consumers do; both sides run under it
     out.write(f"{'sample':<12}{'bare loop':>14}{'core':>14}{'core / loop':>14}\n")
     for name in ("pos_suits", "pos_week"):
         lines = gzip.decompress((SAMPLE / f"{name}.jsonl.gz").read_bytes()).splitlines()
