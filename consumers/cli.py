@@ -198,9 +198,7 @@ def simulate_pos(
     seed: Annotated[int, typer.Option(help="The same seed, the same traffic.")] = 1,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many lines.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Lines a second.")] = None,
-    start: Annotated[
-        datetime | None, typer.Option(help="Instant of the first sale, UTC; default now.")
-    ] = None,
+    start: Annotated[datetime | None, typer.Option(help="Instant of the first sale, UTC.")] = None,
 ) -> None:
     """Print endless POS traffic: sales, returns, duplicates, disorder, malformed records.
 

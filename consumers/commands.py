@@ -24,11 +24,11 @@ from consumers.exports import Json
 from consumers.progress import Progress
 from consumers.publishing import arriving, chunked, send
 from consumers.run_local import RunOptions, StackKind, run_embedded, run_in_memory
-from consumers.simulated_traffic import traffic
+from consumers.simulated_traffic import STEP_US, traffic
 from consumers.sources import PartitionBy, Partitioner, read_lines
 from pipeline.adapters.clock import SystemClock
 from pipeline.bootstrap import AwsPorts, backoff
-from pipeline.core.instants import from_datetime
+from pipeline.core.instants import DAY, SECOND, from_datetime
 from pipeline.ports.streams import TRIM_HORIZON, Start
 from pipeline.runtime.handler import BatchReport
 from pipeline.runtime.stock_reader import StockLevel, StockReader
@@ -96,8 +96,14 @@ def publish(
 def simulate(seed: int, count: int | None, rate: float | None, start: datetime | None) -> None:
     """Print simulated traffic."""
     clock = SystemClock()
-    began = clock.now() if start is None else from_datetime(start.replace(tzinfo=UTC))
-    for number, line in enumerate(traffic(seed, began), 1):
+    if start is not None:
+        began = from_datetime(start.replace(tzinfo=UTC))
+    elif rate:  # as it happens: a step of the clock for each line
+        began = clock.now()
+    else:  # long enough ago for none of it to lie in the future
+        began = clock.now() - (2 * STEP_US * count if count else 365 * DAY)
+    step_us = int(SECOND / rate) if rate else STEP_US
+    for number, line in enumerate(traffic(seed, began, step_us), 1):
         sys.stdout.buffer.write(line + b"\n")
         if rate:
             sys.stdout.buffer.flush()

@@ -8,7 +8,7 @@ rules; P4 claims outlive resends.
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pipeline.bootstrap import Ports, inventory_steps, stream_names
+from pipeline.bootstrap import Ports, backoff, inventory_steps, stream_names
 from pipeline.core.errors import RefusedToStart
 from pipeline.core.instants import from_datetime
 from pipeline.core.records import Batch
@@ -106,7 +106,8 @@ def build(settings: Settings, ports: Ports, clock: Clock, start: Start) -> Inven
         stream_retention=timedelta(hours=STREAM_RETENTION_HOURS),
         resend_horizon=settings.resend_horizon,
     )
-    pinned = check_preconditions(wanted, ports.states)
+    patience = backoff(settings, clock)
+    pinned = patience.call("rules", lambda: check_preconditions(wanted, ports.states))
     steps = inventory_steps(settings, pinned.epoch, ports, clock)
     fixed = settings.arrival_clock
     return InventoryHandler(steps, None if fixed is None else from_datetime(fixed))

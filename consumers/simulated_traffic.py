@@ -15,6 +15,8 @@ import orjson
 from pipeline.core.instants import MINUTE, SECOND, format_instant
 
 SHOPS, SUITS = 3, 12
+STEP_US = 10 * SECOND
+"""Between two customers, on average."""
 RETURNS = 0.15
 """Share of line items that come back, as fashion bought without trying on does."""
 DISORDER_US = 3 * MINUTE
@@ -29,7 +31,7 @@ _BROKEN = (
 )
 
 
-def traffic(seed: int, start: int) -> Iterator[bytes]:
+def traffic(seed: int, start: int, step_us: int = STEP_US) -> Iterator[bytes]:
     """Yield lines without end; `start` is the first sale's instant.
 
     The same arguments, the same lines.
@@ -39,7 +41,7 @@ def traffic(seed: int, start: int) -> Iterator[bytes]:
     tie = count()
     now = start
     for number in count():
-        now += rng.randint(1, 20) * SECOND
+        now += rng.randint(1, 2 * step_us)
         for line in _lines(rng, f"{seed}-{number:08d}", now):
             heapq.heappush(waiting, (now + rng.randint(0, DISORDER_US), next(tie), line))
         while waiting and waiting[0][0] <= now:

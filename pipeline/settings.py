@@ -46,7 +46,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TILLSTREAM_", frozen=True, extra="forbid")
 
-    prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "tillstream"
+    prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,22}[a-z0-9]$")] = "tillstream"
     """Begins the name of every stream, table and bucket: two stacks can share an account."""
     region: str = "us-east-1"
     endpoint_url: str | None = None

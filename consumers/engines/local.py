@@ -20,7 +20,15 @@ from pipeline.core.errors import BudgetExhausted, LeaseLost, Stopping, Transient
 from pipeline.core.records import Batch, Record
 from pipeline.ports.checkpoints import Checkpoint, CheckpointStore
 from pipeline.ports.clock import Clock
-from pipeline.ports.streams import TRIM_HORIZON, Cursor, IteratorExpired, RecordStream, Shard, Start
+from pipeline.ports.streams import (
+    TRIM_HORIZON,
+    Cursor,
+    IteratorExpired,
+    Page,
+    RecordStream,
+    Shard,
+    Start,
+)
 from pipeline.runtime.backoff import Backoff
 from pipeline.runtime.handler import BatchReport, Handler
 
@@ -183,12 +191,8 @@ class ShardReader:
         cursor: Cursor | None = None
         while not checkpoint.finished and not self._ports.halt.is_set():
             began = self._ports.clock.monotonic()
-            try:
-                cursor = cursor or self._open(checkpoint.start)
-                page = self._ports.stream.read(
-                    self.shard.shard_id, cursor, self._options.batch_records_max
-                )
-            except IteratorExpired:
+            page = self._page(cursor or self._open(checkpoint.start))
+            if page is None:
                 cursor = None
                 continue
             if page.records:
@@ -214,6 +218,18 @@ class ShardReader:
     def _open(self, start: Start) -> Cursor:
         shard_id, stream = self.shard.shard_id, self._ports.stream
         return self._ports.backoff.call("open shard", lambda: stream.open(shard_id, start))
+
+    def _page(self, cursor: Cursor) -> Page | None:
+        """Read on; None if the cursor grew too old, which no second try with it would mend."""
+
+        def attempt() -> Page | None:
+            limit = self._options.batch_records_max
+            try:
+                return self._ports.stream.read(self.shard.shard_id, cursor, limit)
+            except IteratorExpired:
+                return None
+
+        return self._ports.backoff.call("read", attempt)
 
     def _handle(self, records: Sequence[Record], behind_ms: int) -> Checkpoint:
         self.at_tip_at = float("-inf")

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+_CREATING = Lock()
 
 PASSING_CODES = frozenset(
     {
@@ -68,19 +71,20 @@ class Aws:
             connect_timeout=self.call_timeout_s,
             read_timeout=self.call_timeout_s,
             retries={"total_max_attempts": 1},
-            user_agent="tillstream",  # put together anew for each call otherwise, a tenth of its CPU
+            user_agent="tillstream",  # else put together for each call, at a tenth of its CPU
             tcp_keepalive=True,
             s3={"addressing_style": "path"} if self.endpoint_url else None,
         )
         key = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        make: Any = boto3.client  # the stubs want a literal name
-        return make(
-            service,
-            region_name=self.region,
-            endpoint_url=self.endpoint_url,
-            config=config,
-            **(key if self.test_credentials else {}),
-        )
+        with _CREATING:  # clients are safe in threads, making one is not
+            make: Any = boto3.Session().client  # the stubs want a literal name
+            return make(
+                service,
+                region_name=self.region,
+                endpoint_url=self.endpoint_url,
+                config=config,
+                **(key if self.test_credentials else {}),
+            )
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":

@@ -146,11 +146,13 @@ def holder_of(row: ChangeRecorded, stream: str, *, fresh: bool) -> Holder:
 
 def by_key(folds: Sequence[Fold], accepted: Iterable[Delivery]) -> dict[StateKey, list[Sequenced]]:
     """Group accepted events by the keys that they belong to, keeping their order."""
+    items = [(claim.position.order, claim.event) for claim, _ in accepted]
     found: dict[StateKey, list[Sequenced]] = {}
-    for claim, _ in accepted:
-        event, order = claim.event, claim.position.order
-        for fold in folds:
-            parts = fold.key(event)
+    for fold in folds:
+        groups: dict[tuple[str, ...], list[Sequenced]] = {}
+        for item in items:
+            parts = fold.key(item[1])
             if parts is not None:
-                found.setdefault(StateKey(fold.name, parts), []).append((order, event))
+                groups.setdefault(parts, []).append(item)
+        found |= {StateKey(fold.name, parts): group for parts, group in groups.items()}
     return found

@@ -85,7 +85,7 @@ def lines() -> list[Line]:
 def killed(
     embedded: Endpoints, lines: list[Line], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, list[int]]]:
-    """Kill all consumers with -9 at several points of a run; return its exports and those points."""
+    """Kill all consumers with -9 at several points of a run; return its exports, and those."""
     folder = tmp_path_factory.mktemp("killed")
     victim = KilledRun(embedded, "killed", batch=60)
     victim.run.deploy(2)

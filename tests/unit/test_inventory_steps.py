@@ -1,146 +1,47 @@
 """The ten steps over ports in memory: a crash, a zombie or a lost answer at every call.
 
-One small scenario holds everything that a step may meet: sales, returns, duplicates in a batch and
-across shards, a conflict, bytes that are no event, a straggler that changes a pairing, an event
-too late for any, an aggregate, and a combo key whose events come through both shards. One run
-nobody interrupts; whatever befalls the others, they must leave the same tables.
+One run of the scenario nobody interrupts; whatever befalls the others, they must leave the same
+tables.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pipeline.bootstrap import MemoryPorts, memory_ports
+from pipeline.bootstrap import MemoryPorts
+from pipeline.core import keyed_state
 from pipeline.core.changes import ChangeAnnotated, ComboStatus
-from pipeline.core.instants import SECOND, format_instant
 from pipeline.core.positions import Position
-from pipeline.core.records import Batch, Record, UserRecord, write_aggregate
+from pipeline.core.records import Batch, Record
 from pipeline.core.step import Refusal
 from pipeline.settings import Settings
 from tests.crashes import (
     Crash,
     LostAnswers,
     Moment,
-    Tables,
     Tripwire,
     half,
     steps_over,
     sunk,
     tables,
 )
-from tests.unit.traffic import ARRIVAL, START, line
-
-EVENTS = "tillstream-pos-events"
-SETTINGS = Settings()
-ONE_EFFECT_A_ROUND = Settings(outbox_effects_max=1)
-EVERY_SETTING = pytest.mark.parametrize("settings", [SETTINGS, ONE_EFFECT_A_ROUND])
-
-
-def sale(name: str, at: int, product: str, units: int = 1, **fields: Any) -> bytes:
-    """Write a sale, or with negative units a return."""
-    plain = {
-        "transaction_id": name,
-        "product_id": product,
-        "category": "jacket" if product[0] == "J" else "pants",
-        "change": -units,
-        "timestamp": format_instant(START + at * SECOND),
-    }
-    return line(**{**plain, **fields})
-
-
-AGGREGATE = write_aggregate(
-    UserRecord("k", data)
-    for data in (
-        sale("a1", 60, "J5", base_product_id="5"),
-        b"no event",
-        sale("a2", 90, "P5", base_product_id="5"),
-    )
+from tests.unit.scenario import (
+    EVENTS,
+    ONE_EFFECT_A_ROUND,
+    SETTINGS,
+    again,
+    batches,
+    calls_of,
+    installation,
+    run,
+    sale,
+    uninterrupted,
 )
-SHARDS: dict[str, list[list[bytes]]] = {
-    "shard-0": [
-        [sale("j1", 0, "J1", 2), b"{", sale("p1", 300, "P1"), sale("j1", 0, "J1", 2), AGGREGATE],
-        [
-            sale("p0", 100, "P1"),  # a straggler: it takes the place of p1
-            sale("r1", 400, "P1", -1),
-            sale("j1", 0, "J1", 9),  # a conflict
-            sale("x1", 7_200, "J9", base_product_id="9"),
-            sale("x2", 0, "P9", base_product_id="9"),  # too late for any pairing
-        ],
-    ],
-    "shard-1": [
-        [sale("j2", 200, "J1"), sale("p2", 250, "P2"), sale("t1", 5, "T1", category="tie")],
-        [
-            sale("p1", 300, "P1", source="batch"),  # a duplicate of the other shard's
-            b'{"location": "GB-1"}',
-            sale("d1", 0, "J1", -50, source="batch"),
-            sale("r2", 500, "J1", -1),
-        ],
-    ],
-}
+from tests.unit.traffic import ARRIVAL
 
-
-def batches(cut: int | None = None) -> list[Batch]:
-    """Take turns between shards; with `cut`, one shard after the other in batches of this size."""
-    found = []
-    for shard_id, parts in SHARDS.items():
-        records: list[Record] = []
-        for data in (data for part in parts for data in part):
-            records.append(Record(data, Position(EVENTS, shard_id, len(records) + 1), ARRIVAL))
-        sizes = [len(part) for part in parts] if cut is None else [cut] * len(records)
-        for turn, size in enumerate(sizes):
-            mine, records = records[:size], records[size:]
-            if mine:
-                found.append((turn, Batch(shard_id, mine)))
-    return [batch for _, batch in (sorted(found, key=lambda t: t[0]) if cut is None else found)]
-
-
-def again(done: Sequence[Batch], cut: int | None) -> list[Batch]:
-    """Cut what is not checkpointed anew; None: as before."""
-    reached = {batch.shard_id: batch.records[-1].position.order for batch in done}
-    if cut is None:
-        return batches()[len(done) :]
-    found = []
-    for shard_id in SHARDS:
-        records = [r for b in batches(cut) if b.shard_id == shard_id for r in b.records]
-        left = [r for r in records if r.position.order > reached.get(shard_id, (0, 0))]
-        found += [Batch(shard_id, left[at : at + cut]) for at in range(0, len(left), cut)]
-    return found
-
-
-def installation(settings: Settings = SETTINGS) -> MemoryPorts:
-    return memory_ports(settings, 2, lambda: 0)
-
-
-def run(
-    ports: MemoryPorts,
-    todo: Sequence[Batch],
-    settings: Settings = SETTINGS,
-    around: Callable[..., Any] | None = None,
-) -> list[Batch]:
-    """Process batches until the end or a crash; return those that were finished."""
-    steps = steps_over(ports, around or (lambda call, *args: call(*args)), settings)
-    done = []
-    for batch in todo:
-        try:
-            steps.process(batch)
-        except Crash:
-            break
-        done.append(batch)
-    return done
-
-
-def uninterrupted(settings: Settings = SETTINGS) -> Tables:
-    ports = installation(settings)
-    run(ports, batches(), settings)
-    return tables(ports)
-
-
-def calls_of(settings: Settings) -> int:
-    wire = Tripwire()
-    run(installation(settings), batches(), settings, wire.around)
-    return wire.calls
+EVERY_SETTING = pytest.mark.parametrize("settings", [SETTINGS, ONE_EFFECT_A_ROUND])
 
 
 # ---------------------------------------------------------------------------- the scenario itself
@@ -303,6 +204,34 @@ def test_a_zombie_that_dies_behind_a_commit_changes_nothing(
         for batch in batches():
             intruder.batch = batch
             steps.process(batch)
+        if tables(ports) != wanted:
+            broken.append(at)
+    assert not broken
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_crash_where_outboxes_have_no_room_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, moment: Moment
+) -> None:
+    wanted, broken = uninterrupted(), []
+    monkeypatch.setattr(keyed_state, "ITEM_BYTES_MAX", 0)
+    for at in range(calls_of(SETTINGS)):
+        ports = installation()
+        done = run(ports, batches(), around=Tripwire(at, moment).around)
+        run(ports, again(done, 2))
+        if tables(ports) != wanted:
+            broken.append(at)
+    assert not broken
+
+
+def test_a_zombie_where_outboxes_have_no_room_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted, broken = uninterrupted(), []
+    monkeypatch.setattr(keyed_state, "ITEM_BYTES_MAX", 0)
+    for at in range(calls_of(SETTINGS)):
+        ports = installation()
+        Zombie(ports, SETTINGS, at, 1).live()
         if tables(ports) != wanted:
             broken.append(at)
     assert not broken
