@@ -28,26 +28,13 @@ from tests.databases import new_database
 
 DAY = datetime(2011, 10, 3, tzinfo=UTC)
 TABLES = [
-    "fact_change",
-    "change_annotation",
-    "fact_combo",
-    "stock_level",
-    "dim_location",
-    "dim_product",
-    "dim_date",
-    "etl_position",
-]
+    "fact_change", "change_annotation", "fact_combo", "stock_level",
+    "dim_location", "dim_product", "dim_date", "etl_position",
+]  # fmt: skip
 VIEWS = [
-    "change",
-    "sale",
-    "product_sales",
-    "sales_by_hour",
-    "stock_on_hand",
-    "product_conflict",
-    "combo_attach_rate",
-    "late_rate",
-    "freshness",
-]
+    "change", "sale", "product_sales", "sales_by_hour", "stock_on_hand",
+    "product_conflict", "combo_attach_rate", "late_rate", "freshness",
+]  # fmt: skip
 ALL_OBJECTS = """
 select c.oid, c.relname from pg_class c
 join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'inventory' order by 1
