@@ -43,6 +43,7 @@ class Children:
         self._environment, self._clock = environment, clock
         self._on_batch, self._say = on_batch, say
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._threads: dict[str, list[threading.Thread]] = {}
         self._restarts: Counter[str] = Counter()
         self._errors: dict[str, str] = {}
 
@@ -64,6 +65,11 @@ class Children:
         """How many children had to be started again."""
         return self._restarts.total()
 
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """The processes that run now, by consumer."""
+        return {name: process.pid for name, process in self._processes.items()}
+
     def _start(self, name: str) -> None:
         process = subprocess.Popen(
             [
@@ -77,22 +83,36 @@ class Children:
             start_new_session=True,  # a Ctrl+C is for this process, which then asks them to stop
         )
         self._processes[name] = process
-        threading.Thread(target=self._follow, args=(name, process), daemon=True).start()
-        threading.Thread(target=self._listen, args=(name, process), daemon=True).start()
+        self._threads[name] = [
+            threading.Thread(target=follow, args=(name, process), daemon=True)
+            for follow in (self._follow, self._listen)
+        ]
+        for thread in self._threads[name]:
+            thread.start()
 
     def _follow(self, name: str, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            with suppress(orjson.JSONDecodeError):  # the last line of a killed child is cut
-                self._on_batch(name, Counter(orjson.loads(line)["counts"]))
+        with process.stdout as lines:
+            for line in lines:
+                with suppress(orjson.JSONDecodeError):  # the last line of a killed child is cut
+                    self._on_batch(name, Counter(orjson.loads(line)["counts"]))
 
     def _listen(self, name: str, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
-        for line in process.stderr:
-            self._errors[name] = line.decode(errors="replace").strip()
+        with process.stderr as lines:
+            for line in lines:
+                self._errors[name] = line.decode(errors="replace").strip()
+
+    def _release(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        """Let go of an ended child, once all that it said has been read."""
+        assert process.stdin is not None
+        process.stdin.close()
+        for thread in self._threads.pop(name):
+            thread.join()
 
     def _ended(self, name: str, process: subprocess.Popen[bytes]) -> None:
         del self._processes[name]
+        self._release(name, process)
         if process.returncode == 0:
             return
         self._restarts[name] += 1
@@ -105,10 +125,11 @@ class Children:
     def _stop(self) -> None:
         for process in self._processes.values():
             process.terminate()
-        for process in self._processes.values():
+        for name, process in self._processes.items():
             try:
                 process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            self._release(name, process)
         self._processes.clear()
