@@ -56,6 +56,8 @@ def _exit_codes() -> Iterator[None]:
         _fail(str(fault), USAGE)
     except ValidationError as fault:
         _fail(_settings_fault(fault), USAGE)
+    except UnicodeEncodeError:
+        _fail("an argument is not UTF-8", USAGE)
     except (KeyboardInterrupt, Stopping):
         _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:

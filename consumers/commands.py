@@ -28,6 +28,7 @@ from consumers.simulated_traffic import STEP_US, traffic
 from consumers.sources import PartitionBy, Partitioner, read_lines
 from pipeline.adapters.clock import SystemClock
 from pipeline.bootstrap import AwsPorts, backoff
+from pipeline.core.errors import UsageError
 from pipeline.core.instants import DAY, SECOND, from_datetime
 from pipeline.ports.streams import TRIM_HORIZON, Start
 from pipeline.runtime.handler import BatchReport
@@ -43,6 +44,10 @@ def run_local(
 ) -> Json:
     """Run files through the consumers."""
     lines = list(read_lines(files))
+    try:
+        options.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:  # said now, not after the run
+        raise UsageError(f"--export {options.directory}: {fault.strerror}") from None
     run = run_in_memory if stack is StackKind.MEMORY else run_embedded
     return run(lines, settings, SystemClock(), options, progress)
 

@@ -5,6 +5,7 @@ the warehouse's schema through Alembic.
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.adapters._aws import translated
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.cloudformation import deploy as deploy_stack
 from pipeline.adapters.postgres_migrations import migrate
@@ -27,7 +28,8 @@ def deploy(
     }
     client = AwsPorts(settings, clock).aws.cloudformation
     body = resource("infra", "data.yaml").read_text()
-    outputs = deploy_stack(client, body, f"{settings.prefix}-data", parameters)
+    with translated("deploy"):
+        outputs = deploy_stack(client, body, f"{settings.prefix}-data", parameters)
     migrate(settings.postgres_dsn)
     return outputs
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from consumers.publishing import UNPUBLISHED
 from consumers.sources import Line, aggregate_members, transaction_of
 from pipeline.core.changes import (
     ChangeAnnotated,
@@ -32,12 +33,6 @@ from pipeline.ports.combos import ComboTable
 from pipeline.ports.quarantine import Quarantine
 from pipeline.ports.states import StateStore
 from pipeline.ports.warehouse import Warehouse
-
-UNPUBLISHED = "unpublished"
-"""The shard id of a line that no Kinesis record can hold.
-
-Its sequence number is its line number.
-"""
 
 Placed = Mapping[int, Sequence[Position]]
 """Where each line's records went; an aggregate that was split has several."""
@@ -221,7 +216,8 @@ class Judge:
         refused = [refusal for place in places for refusal in self._refused.get(place, ())]
         for refusal in refused:
             verdicts.refuse(line, refusal)
-        members = aggregate_members(line.data)
+        whole = any(shard_id == UNPUBLISHED for shard_id, _ in places)  # one refusal for all of it
+        members = None if whole else aggregate_members(line.data)
         records = [line.data] if members is None else members
         accepted = sum(self._accepted[place] for place in places)
         left = len(records) - accepted - len(refused)

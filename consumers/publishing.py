@@ -6,11 +6,17 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import NamedTuple
 
-from consumers.sources import RECORD_BYTES_MAX, Line, Outgoing, Partitioner
+from consumers.sources import (
+    RECORD_BYTES_MAX,
+    Line,
+    Outgoing,
+    Partitioner,
+    aggregate_members,
+)
 from pipeline.core.events import Rejected, parse
 from pipeline.core.positions import Position
 from pipeline.core.reasons import Reason
-from pipeline.core.records import Record
+from pipeline.core.records import KPL_MAGIC, Record
 from pipeline.core.rules import Rules
 from pipeline.core.step import Refusal
 from pipeline.ports.streams import Message, Publisher
@@ -102,5 +108,7 @@ def unpublishable(line: Line, stream: str, now: int, rules: Rules) -> Refusal:
     """
     verdict = parse(line.data, now, rules)
     reason = verdict.reason if isinstance(verdict, Rejected) else Reason.TOO_LARGE
+    if line.data.startswith(KPL_MAGIC) and aggregate_members(line.data) is None:
+        reason = Reason.BAD_AGGREGATE
     place = Position(stream, UNPUBLISHED, line.number)
     return Refusal("rejected", reason, "", Record(line.data, place, now))

@@ -12,7 +12,7 @@ from consumers.memory_run import MemoryRun
 from consumers.progress import Progress
 from consumers.sources import Line, PartitionBy
 from pipeline.adapters.clock import SystemClock
-from pipeline.bootstrap import Ports
+from pipeline.bootstrap import Ports, stream_names
 from pipeline.core.positions import Position
 from pipeline.settings import Settings
 
@@ -81,5 +81,7 @@ def write_exports(
     """Read the stores back, judge every line and write the export files."""
     stores = Stores(ports.change_log, ports.combos, ports.states, ports.quarantine, ports.warehouse)
     sides = read_tables(stores), read_warehouse(stores)
-    judge = Judge(settings.rules(), placed, sides[0], ports.quarantine.scan())
+    stream, _ = stream_names(settings)  # the quarantine holds what sinks refused of facts, too
+    refused = [r for r in ports.quarantine.scan() if r.record.position.stream == stream]
+    judge = Judge(settings.rules(), placed, sides[0], refused)
     return export(options.directory, lines, judge, sides, with_retracted=options.with_retracted)

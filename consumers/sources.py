@@ -9,6 +9,7 @@ import base64
 import binascii
 import gzip
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -83,7 +84,7 @@ def _raw_lines(path: str) -> Iterator[bytes]:
     try:
         with _open(Path(path)) as file:
             yield from file
-    except (OSError, EOFError) as fault:  # gzip reports a broken file as either
+    except (OSError, EOFError, zlib.error) as fault:  # gzip says of a broken file any of these
         raise UsageError(f"{path}: {getattr(fault, 'strerror', None) or fault}") from None
 
 

@@ -27,7 +27,10 @@ def parse_duration(value: Any) -> Any:
         number, unit = match.groups()
         if unit.lower() not in _UNITS:
             raise ValueError(f"unknown unit {unit!r}: use s, m, h or d")
-        return timedelta(seconds=float(number) * _UNITS[unit.lower()])
+        try:
+            return timedelta(seconds=float(number) * _UNITS[unit.lower()])
+        except OverflowError:
+            raise ValueError("longer than a duration can be") from None
     return value
 
 

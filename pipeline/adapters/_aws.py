@@ -18,7 +18,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-from pipeline.core.errors import SystemFault, TransientFault
+from pipeline.core.errors import SystemFault, TransientFault, UsageError
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -78,13 +78,16 @@ class Aws:
         key = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         with _CREATING:  # clients are safe in threads, making one is not
             make: Any = boto3.Session().client  # the stubs want a literal name
-            return make(
-                service,
-                region_name=self.region,
-                endpoint_url=self.endpoint_url,
-                config=config,
-                **(key if self.test_credentials else {}),
-            )
+            try:
+                return make(
+                    service,
+                    region_name=self.region,
+                    endpoint_url=self.endpoint_url,
+                    config=config,
+                    **(key if self.test_credentials else {}),
+                )
+            except ValueError as fault:
+                raise UsageError(f"endpoint_url or region: {fault}") from None
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from pipeline.core.errors import SystemFault
+
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.literals import CapabilityType
@@ -30,7 +32,7 @@ STARTED = {"CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS"}
 CAPABILITY: CapabilityType = "CAPABILITY_NAMED_IAM"
 
 
-class DeploymentFailed(RuntimeError):
+class DeploymentFailed(SystemFault):
     """The stack did not reach the wanted state; the message names the resource and its reason."""
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import orjson
 import redis
 
-from pipeline.core.errors import SystemFault, TransientFault
+from pipeline.core.errors import SystemFault, TransientFault, UsageError
 from pipeline.ports.cache import CachedStock, Stale, StockId
 from pipeline.ports.clock import Clock
 
@@ -41,9 +41,12 @@ class RedisCache:
     """`ports.cache.StockCache`."""
 
     def __init__(self, url: str, clock: Clock, ttl_s: float, timeout_s: float) -> None:
-        self._redis: Any = redis.Redis.from_url(
-            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
+        try:
+            self._redis: Any = redis.Redis.from_url(
+                url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+            )
+        except ValueError as fault:
+            raise UsageError(f"redis_url: {fault}") from None
         self._script: Any = self._redis.register_script(_SET_IF_NOT_OLDER)
         self._clock, self._ttl_ms = clock, ttl_s * 1_000
 
@@ -81,6 +84,17 @@ class RedisCache:
         self._script(keys=[_key(entry)], args=[str(level.revision), value, ttl_ms], client=client)
 
 
+_PASSING = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    redis.OutOfMemoryError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.TryAgainError,
+)
+"""What a fail-over or a busy server answers; waiting mends it."""
+
+
 def _key(entry: StockId) -> str:
     return "stock:{" + ":".join(quote(part, safe="") for part in entry) + "}"
 
@@ -89,7 +103,7 @@ def _key(entry: StockId) -> str:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.TryAgainError) as fault:
+    except _PASSING as fault:
         raise TransientFault(f"Redis: {fault}") from fault
     except redis.RedisError as fault:
         raise SystemFault(f"Redis: {fault}") from fault

@@ -6,7 +6,7 @@ The key is made of kind and position, so that a redelivery writes the same objec
 from collections.abc import Iterator, Sequence
 
 from pipeline.adapters._aws import Aws, translated
-from pipeline.core.instants import format_instant, parse_instant
+from pipeline.core.instants import format_instant, read_instant
 from pipeline.core.positions import parse_position
 from pipeline.core.records import Record
 from pipeline.core.step import Refusal
@@ -53,6 +53,6 @@ class S3Quarantine:
     def _get(self, key: str) -> Refusal:
         found = self._aws.s3.get_object(Bucket=self.bucket, Key=key)
         meta = found["Metadata"]
-        position, arrival = parse_position(meta["position"]), parse_instant(meta["arrival"])
+        position, arrival = parse_position(meta["position"]), read_instant(meta["arrival"])
         record = Record(found["Body"].read(), position, arrival)
         return Refusal(meta["kind"], meta["reason"], meta.get("field", ""), record)

@@ -19,7 +19,7 @@ import orjson
 
 from pipeline.core.events import CHANGE_MAX, FIELD_BYTES_MAX
 from pipeline.core.fingerprint import partition_key
-from pipeline.core.instants import LATEST, format_instant, parse_instant
+from pipeline.core.instants import LATEST, format_instant, parse_instant, read_instant
 from pipeline.core.positions import SEQUENCE_DIGITS_MAX
 from pipeline.core.reasons import FactReason
 
@@ -228,8 +228,8 @@ def _sequence(value: Any) -> int:
     return int(value)
 
 
-def _moment(value: Any) -> int:
-    instant = parse_instant(_text(value))
+def _moment(value: Any, read: Callable[[str], int] = parse_instant) -> int:
+    instant = read(_text(value))
     if instant > LATEST:
         raise ValueError("instant")
     return instant
@@ -254,7 +254,7 @@ def _recorded(fields: dict[str, Any]) -> ChangeRecorded:
         _text(fields["shard_id"]),
         _sequence(fields["sequence_number"]),
         _integer(fields["sub_sequence_number"]),
-        _moment(fields["ingested_at"]),
+        _moment(fields["ingested_at"], read_instant),
     )
 
 

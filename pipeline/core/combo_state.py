@@ -8,6 +8,7 @@ nothing else. What one event can change is bounded by what the state held before
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
@@ -41,6 +42,7 @@ def naming_location(rules: Rules, location: str) -> str | None:
     return location if rules.dedupe_scope == "location" else None
 
 
+@lru_cache(16_384)  # a straggler in a hot key pairs the same transactions anew, again and again
 def combo_id(ids: tuple[str, str], location: str | None) -> str:
     """Name a combo by its jacket and pants transactions.
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, NamedTuple
 import jiter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from pipeline.core.instants import MINUTE, BadTimestamp, NaiveTimestamp, parse_instant
+from pipeline.core.instants import LATEST, MINUTE, BadTimestamp, NaiveTimestamp, parse_instant
 from pipeline.core.reasons import Reason
 from pipeline.core.rules import Rules
 
@@ -153,7 +153,7 @@ def _meaning(category: str, source: str, change: int, rules: Rules) -> Rejected 
 
 
 def _in_time(instant: int, arrival: int) -> Rejected | None:
-    if instant > arrival + FUTURE_ALLOWANCE_US:
+    if instant > min(arrival + FUTURE_ALLOWANCE_US, LATEST):  # past 9999 nothing can be written
         return Rejected(Reason.FUTURE_TIMESTAMP, "timestamp")
     return None
 

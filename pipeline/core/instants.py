@@ -38,11 +38,22 @@ class NaiveTimestamp(ValueError):
 
 
 def parse_instant(text: str) -> int:
-    """Read an RFC 3339 timestamp; digits below the microsecond are cut, not rounded.
+    """Read the timestamp of an event; digits below the microsecond are cut, not rounded.
 
-    Stricter than ISO 8601 on purpose (upper-case T and Z, an offset, no leap second): a till that
-    sends anything else has to be mended, not guessed at. Raises BadTimestamp or NaiveTimestamp.
-    Source: RFC 3339.
+    Stricter than ISO 8601 on purpose (upper-case T and Z, an offset, no leap second, not before
+    2000): a till that sends anything else has to be mended, not guessed at. Raises BadTimestamp or
+    NaiveTimestamp. Source: RFC 3339.
+    """
+    instant = read_instant(text)
+    if instant < EARLIEST:
+        raise BadTimestamp(text)
+    return instant
+
+
+def read_instant(text: str) -> int:
+    """Read any RFC 3339 instant, such as `format_instant` wrote: what is stored has been judged.
+
+    Raises BadTimestamp or NaiveTimestamp.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
@@ -62,8 +73,6 @@ def parse_instant(text: str) -> int:
             raise BadTimestamp(text)
         offset = int(hours) * HOUR + int(minutes) * MINUTE
         instant -= offset if sign == "+" else -offset
-    if instant < EARLIEST:
-        raise BadTimestamp(text)
     return instant
 
 

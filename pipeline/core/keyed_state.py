@@ -100,13 +100,15 @@ class Work(NamedTuple):
 
     `delivered` is the position of the commit whose outbox an earlier round of this batch has
     delivered. Not a flag: after a lost race the outbox may be a successor's, which nobody has
-    delivered yet.
+    delivered yet. `count_max` is what fitted into that round, and one: beginning each round with
+    all that is left would fold a hot key's batch over and over.
     """
 
     shard_id: str
     batch_start: Order
     events: Sequence[Sequenced]
     delivered: Order | None = None
+    count_max: int | None = None
 
 
 class Advanced(NamedTuple):
@@ -144,7 +146,7 @@ def advance(fold: Fold, state: KeyedState, work: Work, epoch: int, effects_max: 
         return Advanced(None, pending)
     revision = next_revision(state.version, epoch)
     before: tuple[Effect, ...] = ()
-    count = len(todo)
+    count = min(len(todo), work.count_max or len(todo))
     while True:  # halve until the outbox fits; a single event may exceed the limit
         events = [event for _, event in todo[:count]]
         body, produced = fold.apply(state.key.parts, state.body, events, revision)

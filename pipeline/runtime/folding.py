@@ -62,7 +62,9 @@ class Folding:
                 if done.state is not None and done.rest:
                     publish(done.effects)
                     delivered = done.state.marks[batch.shard_id].order
-                    unfinished[key] = Work(batch.shard_id, start, done.rest, delivered)
+                    fitted = len(todo[key].events) - len(done.rest)
+                    work = Work(batch.shard_id, start, done.rest, delivered, fitted + 1)
+                    unfinished[key] = work
                 else:
                     unpublished.extend(done.effects)
             todo = unfinished | lost

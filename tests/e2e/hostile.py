@@ -62,6 +62,8 @@ CASES = [
     Case(spread_aggregate(), "accepted:12"),
     Case(write_aggregate([UserRecord("a", event("kpl-0"))]), "accepted:0"),
     Case(write_aggregate([]), "accepted:0"),
+    Case(write_aggregate([UserRecord("a", b"x" * 60_000)] * 20), "rejected:too_large"),
+    Case(KPL_MAGIC + b"x" * RECORD_BYTES_MAX, "rejected:bad_aggregate"),
     Case(event("last"), "accepted"),
 ]
 

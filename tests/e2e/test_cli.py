@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from consumers.cli import app
+from pipeline.settings import Settings
 from tests.e2e.runs import SAMPLE
 
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr] # every command has a function
@@ -44,6 +45,8 @@ def test_command_has_help_with_an_example(command: str) -> None:
         (("run-local", "{sample}", "--arrival-clock", "2026-01-01T00:00:00"), "offset"),
         (("run-local", "{sample}", "--batch-size", "0"), "batch_records_max"),
         (("run-local", "{sample}", "--stack", "cloud"), "cloud"),
+        (("run-local", "{sample}", "--combo-window", "99999999999999999"), "combo_window"),
+        (("run-local", "{sample}", "--export", "/etc/passwd"), "/etc/passwd"),
         (("consume", "billing"), "billing"),
         (("nonsense",), "nonsense"),
     ],
@@ -60,6 +63,20 @@ def test_file_that_is_no_gzip_is_named(tmp_path: Path) -> None:
     broken.write_bytes(b"not gzip at all")
     ended = tillstream("run-local", str(broken), "--stack", "memory")
     assert (ended.returncode, "broken.jsonl.gz" in ended.stderr.decode()) == (2, True)
+
+
+@pytest.mark.parametrize(("name", "value"), [("ENDPOINT_URL", "nowhere"), ("REDIS_URL", "nowhere")])
+def test_address_that_is_none_is_named(name: str, value: str) -> None:
+    environment = Settings(aws_credentials="test").environment() | {f"TILLSTREAM_{name}": value}
+    ended = subprocess.run(
+        [sys.executable, "-m", "consumers.cli", "stock", "GB-1", "J1"],
+        env=environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    said = ended.stderr.decode()
+    assert (ended.returncode, name.lower() in said, "Traceback" in said) == (2, True, False)
 
 
 def test_line_that_is_no_base64_is_named(tmp_path: Path) -> None:
@@ -133,8 +150,6 @@ def test_endless_command_ends_with_130_on_ctrl_c() -> None:
     ("text", "seconds"), [("600", 600), ("10m", 600), ("1h", 3600), ("PT10M", 600), ("2d", 172_800)]
 )
 def test_durations_are_read_in_every_common_form(text: str, seconds: int) -> None:
-    from pipeline.settings import Settings
-
     assert (
         Settings.model_validate({"combo_window": text}).rules().combo_window_us == seconds * 10**6
     )

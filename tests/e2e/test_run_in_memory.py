@@ -1,19 +1,22 @@
 """Files through the whole system in memory, against known sums and against the oracle."""
 
+import random  # noqa: TID251 - seeded
 from pathlib import Path
 
 import pytest
 
-from consumers.sources import PartitionBy
+from consumers.sources import Line, PartitionBy
 from pipeline.core.instants import HOUR, parse_instant
 from pipeline.core.rules import Rules
 from pipeline.settings import Settings
+from tests.e2e.hostile import event
 from tests.e2e.runs import (
     Tables,
     demo_slice,
     found_combos,
     found_notes,
     in_memory,
+    numbered,
     rows,
     sample,
     shuffled,
@@ -90,3 +93,37 @@ def test_warehouse_says_the_same_as_the_tables(tmp_path: Path, name: str) -> Non
     in_memory(demo_slice(), tmp_path)
     table = {"change": "change_log", "combo": "combos", "stock": "stock"}[name]
     assert rows(tmp_path, f"warehouse_{name}") == rows(tmp_path, table)
+
+
+def hot_key(events: int) -> list[Line]:
+    """Sell one suit at one place, out of order, more often in an hour than its state may hold."""
+    rng = random.Random(5)
+    seconds = [rng.randrange(3_600) for _ in range(events)]
+    return numbered(
+        event(
+            f"hot-{n}",
+            category="jacket" if n % 2 else "pants",
+            product_id="J1" if n % 2 else "P1",
+            timestamp=f"2011-06-01T10:{second // 60:02d}:{second % 60:02d}Z",
+        )
+        for n, second in enumerate(seconds)
+    )
+
+
+def test_key_over_its_caps_is_bounded_and_loses_nothing(tmp_path: Path) -> None:
+    settings = Settings(state_entries_max=100, outbox_effects_max=50)
+    summary = in_memory(hot_key(300), tmp_path, settings, shards=1)
+    assert (summary["accepted"], summary["reconciled"]) == (300, True)
+
+
+def test_arrival_before_2000_is_read_back(tmp_path: Path) -> None:
+    early = Settings.model_validate({"arrival_clock": "1999-12-31T23:58:00Z"})
+    lines = numbered([event("t", timestamp="2000-01-01T00:00:00Z"), b"broken"])
+    summary = in_memory(lines, tmp_path, early)
+    assert (summary["accepted"], summary["rejected"], summary["reconciled"]) == (1, 1, True)
+
+
+def test_year_that_cannot_be_written_is_in_the_future(tmp_path: Path) -> None:
+    late = Settings.model_validate({"arrival_clock": "9999-12-31T23:59:59Z"})
+    in_memory(numbered([event("t", timestamp="9999-12-31T23:59:59-00:04")]), tmp_path, late)
+    assert rows(tmp_path, "verdicts") == [{"line": 1, "verdict": "rejected:future_timestamp"}]

@@ -14,7 +14,7 @@ from pipeline.core.changes import (
     to_wire,
 )
 from pipeline.core.claims import Claim, Holder
-from pipeline.core.instants import SECOND, format_instant, parse_instant
+from pipeline.core.instants import SECOND, format_instant, read_instant
 from pipeline.core.positions import parse_position
 from pipeline.core.step import row_of
 
@@ -78,12 +78,12 @@ def item_row(item: Attributes) -> ChangeRecorded:
         base_product_id=item["base_product_id"]["S"],
         category=item["category"]["S"],
         change=int(item["change"]["N"]),
-        instant=parse_instant(item["timestamp"]["S"]),
+        instant=read_instant(item["timestamp"]["S"]),
         source=item["source"]["S"],
         shard_id=item["shard_id"]["S"],
         sequence=int(item["sequence_number"]["S"]),
         sub=int(item.get("sub_sequence_number", {"N": "0"})["N"]),
-        ingested_at=parse_instant(item["ingested_at"]["S"]),
+        ingested_at=read_instant(item["ingested_at"]["S"]),
     )
 
 
@@ -144,7 +144,7 @@ def item_combo(item: Attributes) -> ComboChanged:
         base_product_id=item["base_product_id"]["S"],
         jacket_transaction_id=item["jacket_transaction_id"]["S"],
         pants_transaction_id=item["pants_transaction_id"]["S"],
-        paired_at=parse_instant(item["paired_at"]["S"]),
+        paired_at=read_instant(item["paired_at"]["S"]),
         quantity=int(item["quantity"]["N"]),
         voided=int(item["voided"]["N"]),
         status=ComboStatus(item["status"]["S"]),
