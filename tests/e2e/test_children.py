@@ -3,6 +3,7 @@
 import os
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from consumers.sources import PartitionBy
 from pipeline.adapters.clock import SystemClock
 from pipeline.core.errors import SystemFault
 from pipeline.settings import Settings
+from tests.databases import new_database
 from tests.e2e.runs import QUIET, demo_slice
 
 CONSUMERS = ("inventory", "cache", "etl")
@@ -26,9 +28,14 @@ def ignore(name: str, counts: Counter[str]) -> None:
 def test_child_that_is_killed_is_started_again_and_the_work_gets_done(
     embedded: Endpoints, tmp_path: Path
 ) -> None:
-    run = EmbeddedRun(
-        Settings(prefix="tended", batch_records_max=40), embedded, SystemClock(), QUIET
-    )
+    with new_database(embedded.postgres_dsn) as dsn:
+        settings = Settings(prefix="tended", batch_records_max=40)
+        servers = replace(embedded, postgres_dsn=dsn)
+        check_killed_child(EmbeddedRun(settings, servers, SystemClock(), QUIET), tmp_path)
+
+
+def check_killed_child(run: EmbeddedRun, tmp_path: Path) -> None:
+    """Kill the inventory child at its first batch, and look at what came of it."""
     run.deploy(1)
     run.publish(demo_slice()[:200], PartitionBy.KEY, tmp_path / "positions.jsonl")
     said: list[str] = []

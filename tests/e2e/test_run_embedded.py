@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -17,6 +18,7 @@ from consumers.run_local import RunOptions, write_exports
 from consumers.sources import Line, PartitionBy
 from pipeline.adapters.clock import SystemClock
 from pipeline.settings import Settings
+from tests.databases import new_database
 from tests.e2e.hostile import CASES, as_base64
 from tests.e2e.runs import QUIET, SAMPLE, demo_slice, in_memory, rows, shuffled, tables
 
@@ -87,7 +89,13 @@ def killed(
 ) -> Iterator[tuple[Path, list[int]]]:
     """Kill all consumers with -9 at several points of a run; return its exports, and those."""
     folder = tmp_path_factory.mktemp("killed")
-    victim = KilledRun(embedded, "killed", batch=60)
+    with new_database(embedded.postgres_dsn) as dsn:
+        victim = KilledRun(replace(embedded, postgres_dsn=dsn), "killed", batch=60)
+        yield folder, kill_and_export(victim, lines, folder)
+
+
+def kill_and_export(victim: "KilledRun", lines: list[Line], folder: Path) -> list[int]:
+    """Kill, start again, export; return how many rows there were at each kill."""
     victim.run.deploy(2)
     victim.run.publish(lines, PartitionBy.KEY, folder / "positions.jsonl")
     points = []
@@ -103,7 +111,7 @@ def killed(
     placed = read_map(folder / "positions.jsonl")
     options = RunOptions(2, PartitionBy.KEY, False, folder)
     write_exports(lines, placed, victim.run.ports, victim.run.settings, options)
-    yield folder, points
+    return points
 
 
 def test_consumers_were_killed_in_the_middle(
