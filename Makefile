@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test simulate lint bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -36,8 +36,12 @@ lint: $(STAMP) ## Check style, types, layers and templates
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint 'infra/*.yaml'
 
-test: lint ## Lint, then run all tests
-	$(BIN)/pytest
+test: lint ## Lint, then run all tests but the simulation
+	$(BIN)/pytest --ignore=tests/simulation
+
+# Apart from `test`, which people wait for; continuous integration runs both.
+simulate: $(STAMP) ## Break what can break, from seeds (SEED=n replays one)
+	$(if $(SEED),$(BIN)/python -m tests.simulation $(SEED),$(BIN)/pytest tests/simulation)
 
 bench: $(STAMP) ## Measure the core's throughput
 	@exec $(BIN)/python -m tests.benchmarks.core_throughput

@@ -80,7 +80,7 @@ class KilledRun:
 @pytest.fixture(scope="module")
 def lines() -> list[Line]:
     """Take a part of the demo's deliveries, out of order."""
-    return shuffled(demo_slice()[:900], 5, HOUR_US - 1)
+    return shuffled(demo_slice()[:600], 5, HOUR_US - 1)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def kill_and_export(victim: "KilledRun", lines: list[Line], folder: Path) -> lis
     victim.run.deploy(2)
     victim.run.publish(lines, PartitionBy.KEY, folder / "positions.jsonl")
     points = []
-    for goal in (40, 250, 600):
+    for goal in (40, 150, 350):
         processes = victim.consumers()
         while (written := victim.rows_written()) < goal:
             time.sleep(0.05)  # noqa: TID251 - waits for other processes, on real time
