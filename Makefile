@@ -37,7 +37,7 @@ lint: $(STAMP) ## Check style, types, layers and templates
 	$(BIN)/cfn-lint 'infra/*.yaml'
 
 test: lint ## Lint, then run all tests but the simulation
-	$(BIN)/pytest --ignore=tests/simulation
+	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/simulation
 
 # Apart from `test`, which people wait for; continuous integration runs both.
 simulate: $(STAMP) ## Break what can break, from seeds (SEED=n replays one)

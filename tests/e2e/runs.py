@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from consumers.demo import demo_lines
 from consumers.progress import Progress
 from consumers.run_local import RunOptions, run_in_memory
 from consumers.sources import Line, PartitionBy, read_lines
@@ -123,8 +122,3 @@ def found_notes(directory: Path) -> dict[tuple[str, str], tuple[Any, ...]]:
         )
         for row in rows(directory, "change_log")
     }
-
-
-def demo_slice() -> list[Line]:
-    """Return the deliveries that the demo publishes."""
-    return demo_lines()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from consumers.children import RESTARTS_MAX, Children
+from consumers.demo import demo_lines
 from consumers.embedded import Endpoints
 from consumers.embedded_run import EmbeddedRun
 from consumers.sources import PartitionBy
@@ -16,7 +17,7 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.core.errors import SystemFault
 from pipeline.settings import Settings
 from tests.databases import new_database
-from tests.e2e.runs import QUIET, demo_slice
+from tests.e2e.runs import QUIET
 
 CONSUMERS = ("inventory", "cache", "etl")
 
@@ -37,7 +38,7 @@ def test_child_that_is_killed_is_started_again_and_the_work_gets_done(
 def check_killed_child(run: EmbeddedRun, tmp_path: Path) -> None:
     """Kill the inventory child at its first batch, and look at what came of it."""
     run.deploy(1)
-    run.publish(demo_slice()[:200], PartitionBy.KEY, tmp_path / "positions.jsonl")
+    run.publish(demo_lines()[:200], PartitionBy.KEY, tmp_path / "positions.jsonl")
     said: list[str] = []
 
     def kill_at_the_first_batch(name: str, counts: Counter[str]) -> None:
@@ -49,7 +50,7 @@ def check_killed_child(run: EmbeddedRun, tmp_path: Path) -> None:
     children.run(CONSUMERS)
     rows = sum(1 for _ in run.ports.change_log.scan())
     facts = sum(1 for _ in run.ports.warehouse.rows().changes)
-    assert (rows, facts) == (len({line.data for line in demo_slice()[:200]}), rows)
+    assert (rows, facts) == (len({line.data for line in demo_lines()[:200]}), rows)
     assert said == ["inventory ended with exit code -9 and is started again"]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from consumers.demo import demo_lines
 from consumers.embedded import Endpoints
 from consumers.embedded_run import EmbeddedRun, read_map
 from consumers.run_local import RunOptions, write_exports
@@ -20,7 +21,7 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.settings import Settings
 from tests.databases import new_database
 from tests.e2e.hostile import CASES, as_base64
-from tests.e2e.runs import QUIET, SAMPLE, demo_slice, in_memory, rows, shuffled, tables
+from tests.e2e.runs import QUIET, SAMPLE, in_memory, rows, shuffled, tables
 
 HOUR_US = 3_600_000_000
 
@@ -62,15 +63,35 @@ class KilledRun:
         self.run = EmbeddedRun(settings, endpoints, SystemClock(), QUIET)
 
     def consumers(self) -> list[subprocess.Popen[bytes]]:
-        """Start the three consumers."""
+        """Start the three consumers; the first of them tells of each batch as it ends."""
+        command = [sys.executable, "-m", "consumers.cli", "consume"]
         return [
             subprocess.Popen(
-                [sys.executable, "-m", "consumers.cli", "consume", name, "--until-drained"],
+                [*command, name, "--until-drained", "--json"],
                 env=self.run.settings.environment(),
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if name == "inventory" else subprocess.DEVNULL,
             )
             for name in ("inventory", "cache", "etl")
         ]
+
+    def work(self, batches: int) -> None:
+        """Let the consumers finish some batches; kill them as the next ones are under way."""
+        processes = self.consumers()
+        told = processes[0].stdout
+        assert told is not None
+        with told:
+            for _ in range(batches):
+                told.readline()
+            time.sleep(0.05)  # noqa: TID251 - into the middle of the next batch, on real time
+            for process in processes:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def finish(self) -> list[int]:
+        """Let the consumers drain the streams; return their exit codes."""
+        processes = self.consumers()
+        processes[0].communicate(timeout=120)
+        return [process.wait(120) for process in processes]
 
     def rows_written(self) -> int:
         """Count the change-log rows so far."""
@@ -80,7 +101,7 @@ class KilledRun:
 @pytest.fixture(scope="module")
 def lines() -> list[Line]:
     """Take a part of the demo's deliveries, out of order."""
-    return shuffled(demo_slice()[:600], 5, HOUR_US - 1)
+    return shuffled(demo_lines()[:600], 5, HOUR_US - 1)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +111,7 @@ def killed(
     """Kill all consumers with -9 at several points of a run; return its exports, and those."""
     folder = tmp_path_factory.mktemp("killed")
     with new_database(embedded.postgres_dsn) as dsn:
-        victim = KilledRun(replace(embedded, postgres_dsn=dsn), "killed", batch=60)
+        victim = KilledRun(replace(embedded, postgres_dsn=dsn), "killed", batch=40)
         yield folder, kill_and_export(victim, lines, folder)
 
 
@@ -99,15 +120,10 @@ def kill_and_export(victim: "KilledRun", lines: list[Line], folder: Path) -> lis
     victim.run.deploy(2)
     victim.run.publish(lines, PartitionBy.KEY, folder / "positions.jsonl")
     points = []
-    for goal in (40, 150, 350):
-        processes = victim.consumers()
-        while (written := victim.rows_written()) < goal:
-            time.sleep(0.05)  # noqa: TID251 - waits for other processes, on real time
-        for process in processes:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-        points.append(written)
-    assert [process.wait(120) for process in victim.consumers()] == [0, 0, 0]
+    for batches in (1, 3, 3):  # at most two were under way at the kill before
+        victim.work(batches)
+        points.append(victim.rows_written())
+    assert victim.finish() == [0, 0, 0]
     placed = read_map(folder / "positions.jsonl")
     options = RunOptions(2, PartitionBy.KEY, False, folder)
     write_exports(lines, placed, victim.run.ports, victim.run.settings, options)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.demo import demo_lines
 from consumers.sources import Line, PartitionBy
 from pipeline.core.instants import HOUR, parse_instant
 from pipeline.core.rules import Rules
@@ -12,7 +13,6 @@ from pipeline.settings import Settings
 from tests.e2e.hostile import event
 from tests.e2e.runs import (
     Tables,
-    demo_slice,
     found_combos,
     found_notes,
     in_memory,
@@ -57,7 +57,7 @@ def test_sample_agrees_with_the_oracle_row_by_row(tmp_path: Path, name: str) -> 
 def in_order(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """The demo's deliveries as they came."""
     folder = tmp_path_factory.mktemp("in_order")
-    in_memory(demo_slice(), folder)
+    in_memory(demo_lines(), folder)
     return tables(folder)
 
 
@@ -67,7 +67,7 @@ def test_tables_do_not_depend_on_arrival_order_shards_or_batches(
     tmp_path: Path, in_order: Tables, seed: int, shards: int, batch: int
 ) -> None:
     settings = Settings(batch_records_max=batch)
-    in_memory(shuffled(demo_slice(), seed, WITHIN), tmp_path, settings, shards)
+    in_memory(shuffled(demo_lines(), seed, WITHIN), tmp_path, settings, shards)
     assert tables(tmp_path) == in_order
 
 
@@ -84,13 +84,13 @@ def test_tables_do_not_depend_on_what_decides_the_shard(
     tmp_path: Path, in_order: Tables, by: PartitionBy
 ) -> None:
     settings = Settings.model_validate({"allowed_lateness": "400d"})
-    in_memory(demo_slice(), tmp_path, settings, shards=6, by=by)
+    in_memory(demo_lines(), tmp_path, settings, shards=6, by=by)
     assert tables(tmp_path) == in_order
 
 
 @pytest.mark.parametrize("name", ["change", "combo", "stock"])
 def test_warehouse_says_the_same_as_the_tables(tmp_path: Path, name: str) -> None:
-    in_memory(demo_slice(), tmp_path)
+    in_memory(demo_lines(), tmp_path)
     table = {"change": "change_log", "combo": "combos", "stock": "stock"}[name]
     assert rows(tmp_path, f"warehouse_{name}") == rows(tmp_path, table)
 
