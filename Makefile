@@ -40,8 +40,14 @@ test: lint ## Lint, then run all tests but the simulation
 	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/simulation
 
 # Apart from `test`, which people wait for; continuous integration runs both.
-simulate: $(STAMP) ## Break what can break, from seeds (SEED=n replays one)
-	$(if $(SEED),$(BIN)/python -m tests.simulation $(SEED),$(BIN)/pytest tests/simulation)
+SEEDS ?= 2000
+simulate: $(STAMP) ## Break what can break: known seeds, planted faults, SEEDS=2000 fresh ones (SEED=n replays one)
+ifdef SEED
+	@exec $(BIN)/python -m tests.simulation $(SEED)
+else
+	$(BIN)/pytest -n 2 tests/simulation
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --fresh
+endif
 
 bench: $(STAMP) ## Measure the core's throughput
 	@exec $(BIN)/python -m tests.benchmarks.core_throughput

@@ -8,7 +8,8 @@ A batch is handled in three steps, each of which may be repeated:
 
 The position covers refused records too, so that a batch of rubbish moves on. It makes the warehouse
 itself say how far it is, in the same breath as its rows: restored from yesterday's snapshot it says
-so, and `resume` goes back, whatever the checkpoint believes.
+so, and `resume` goes back, whatever the checkpoint believes. A warehouse that is restored under a
+running consumer refuses the next batch, since that does not join on.
 """
 
 from collections import Counter
@@ -34,16 +35,21 @@ class EtlHandler:
         self._warehouse = warehouse
         self._quarantine = quarantine
         self._backoff = backoff
+        self._reached: dict[str, Order] = {}
 
     def handle(self, batch: Batch) -> BatchReport:
-        """Make a batch's facts and its position durable. Raises SystemFault or Stopping."""
+        """Make a batch's facts and its position durable.
+
+        Raises SystemFault or Stopping; FellBehind if the warehouse has lost what was loaded before.
+        """
         if not batch.records:
             return BatchReport()
         facts, refusals = _read(batch)
         self._backoff.drain("quarantine", self._quarantine.put, refusals)
         last = batch.records[-1].position.order
-        load = FactBatch(self.name, batch.shard_id, last, facts)
+        load = FactBatch(self.name, batch.shard_id, last, facts, self._reached.get(batch.shard_id))
         self._backoff.call("warehouse", lambda: self._warehouse.load(load))
+        self._reached[batch.shard_id] = last
         counts = Counter(read=len(batch.records), facts=len(facts), rejected=len(refusals))
         return BatchReport(counts)
 
@@ -57,7 +63,9 @@ class EtlHandler:
             "warehouse", lambda: self._warehouse.position(self.name, shard_id)
         )
         if position is None:
+            self._reached.pop(shard_id, None)
             return Checkpoint(TRIM_HORIZON)
+        self._reached[shard_id] = position
         return checkpoint if _covers(position, checkpoint) else _behind(position)
 
 

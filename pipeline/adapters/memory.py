@@ -19,7 +19,7 @@ from pipeline.core.changes import (
     effect_key,
 )
 from pipeline.core.claims import Claim, Holder
-from pipeline.core.errors import LeaseLost, SystemFault
+from pipeline.core.errors import FellBehind, LeaseLost, SystemFault
 from pipeline.core.keyed_state import KeyedState, StateKey
 from pipeline.core.positions import Order, Position
 from pipeline.core.records import HASH_KEY_MAX, HashRange, Record, hash_key
@@ -281,14 +281,16 @@ class MemoryWarehouse:
         self._lock = Lock()
 
     def load(self, batch: FactBatch) -> None:
-        """Write a batch and its position."""
+        """Write a batch and its position. Raises FellBehind if it does not join on."""
+        key = batch.consumer, batch.shard_id
         with self._lock:
+            if not batch.joins(self.positions.get(key)):
+                raise FellBehind(batch.shard_id)
             for fact in batch.facts:
                 if isinstance(fact, ChangeRecorded):
                     self.changes.setdefault((fact.location, fact.transaction_id), fact)
                 else:
                     _keep_newest(self.effects, effect_key(fact), fact)
-            key = batch.consumer, batch.shard_id
             self.positions[key] = max(self.positions[key], batch.last)
 
     def position(self, consumer: str, shard_id: str) -> Order | None:

@@ -35,7 +35,7 @@ from pipeline.core.changes import (
     StockChanged,
     merge,
 )
-from pipeline.core.errors import SystemFault, TransientFault, UsageError
+from pipeline.core.errors import FellBehind, SystemFault, TransientFault, UsageError
 from pipeline.core.instants import DAY, format_instant
 from pipeline.core.positions import Order
 from pipeline.ports.warehouse import FactBatch, WarehouseRows
@@ -215,17 +215,22 @@ class PostgresWarehouse:
         self._pool.close()
 
     def load(self, batch: FactBatch) -> None:
-        """Write a batch and its position in one transaction."""
+        """Write a batch and its position in one transaction.
+
+        Raises FellBehind if the batch does not join on to the stored position.
+        """
         writes = list(_writes(batch))
         with self._connection() as connection, connection.pipeline():
+            before = connection.execute(_POSITION, (batch.consumer, batch.shard_id))
             for write in writes:
                 connection.execute(write.statement, write.parameters)
+            if not batch.joins(_order(before)):
+                raise FellBehind(batch.shard_id)
 
     def position(self, consumer: str, shard_id: str) -> Order | None:
         """Return the position of the last batch that was loaded from a shard."""
         with self._connection() as connection:
-            found = connection.execute(_POSITION, (consumer, shard_id)).fetchone()
-        return None if found is None else (int(found[0]), found[1])
+            return _order(connection.execute(_POSITION, (consumer, shard_id)))
 
     def rows(self) -> WarehouseRows:
         """Stream everything back; each of the three holds a connection while it is being read."""
@@ -266,6 +271,11 @@ def _parameters(dsn: str) -> dict[str, Any]:
     if "@" in str(given.get("host")):  # the rest of a password with a bare @ shows up as the host
         raise UsageError("the PostgreSQL DSN has an @ in its password: write it as %40")
     return {**_CONNECTION_DEFAULTS, **given}
+
+
+def _order(cursor: "psycopg.Cursor[tuple[Any, ...]]") -> Order | None:
+    found = cursor.fetchone()
+    return None if found is None else (int(found[0]), found[1])
 
 
 def _translated(fault: psycopg.Error) -> SystemFault:

@@ -6,6 +6,7 @@ TillstreamError
 |   +-- TransientFault       worth another try: throttled, timed out, connection lost
 |   `-- BudgetExhausted      tried for as long as the budget allows
 +-- Stopping                 asked to stop while waiting; the batch was not finished
++-- FellBehind               a sink was set back under its consumer; starting again mends it
 +-- LeaseLost                another worker owns the shard now: an ordinary outcome for a fleet
 +-- RefusedToStart           a precondition does not hold; says which, and what to do
 `-- UsageError               the person at the command line can mend it
@@ -33,6 +34,19 @@ class BudgetExhausted(SystemFault):
 
 class Stopping(TillstreamError):
     """A stop was asked for while waiting. Nothing of the batch may be taken as done."""
+
+
+class FellBehind(TillstreamError):
+    """A sink lacks what its consumer has loaded: it was restored from a backup meanwhile.
+
+    Nothing of the batch was written. A consumer that starts again goes back to where the sink is.
+    """
+
+    def __init__(self, shard_id: str) -> None:
+        super().__init__(
+            f"{shard_id}: the warehouse no longer holds all that was loaded from this shard (was it"
+            " restored?); a start goes back to where it is"
+        )
 
 
 class LeaseLost(TillstreamError):

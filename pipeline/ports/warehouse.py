@@ -16,6 +16,12 @@ class FactBatch(NamedTuple):
     shard_id: str
     last: Order
     facts: Sequence[Fact]
+    after: Order | None = None
+    """Where the consumer knows the warehouse to be already; None if it does not know."""
+
+    def joins(self, stored: Order | None) -> bool:
+        """Say whether a warehouse at this position has everything before the batch."""
+        return self.after is None or (stored is not None and stored >= self.after)
 
 
 class WarehouseRows(NamedTuple):
@@ -31,10 +37,15 @@ class Warehouse(Protocol):
 
     `load` is one transaction: rows, guarded by revision, and the position. All of it or nothing. A
     batch at or before the stored position may come again; it changes nothing but is not an error.
+
+    A batch whose `after` lies beyond the stored position does not join on: what is between was
+    loaded once and is gone, since somebody restored the warehouse under a running consumer. It is
+    refused whole with FellBehind: loading it would move the position past the gap, and nothing
+    would ever fill that.
     """
 
     def load(self, batch: FactBatch) -> None:
-        """Write a batch and its position."""
+        """Write a batch and its position. Raises FellBehind if it does not join on."""
 
     def position(self, consumer: str, shard_id: str) -> Order | None:
         """Return the position of the last batch that was loaded from a shard."""

@@ -22,7 +22,7 @@ from pipeline.core.changes import (
     Fact,
     StockChanged,
 )
-from pipeline.core.errors import SystemFault, TransientFault, UsageError
+from pipeline.core.errors import FellBehind, SystemFault, TransientFault, UsageError
 from pipeline.core.instants import EARLIEST, parse_instant
 from pipeline.ports.warehouse import FactBatch, Warehouse
 from tests.databases import new_database
@@ -84,8 +84,8 @@ def contents(warehouse: Warehouse) -> Contents:
 
 
 @pytest.fixture(scope="module")
-def postgres_dsn(embedded: Endpoints) -> Iterator[str]:
-    with new_database(embedded.postgres_dsn) as dsn:
+def postgres_dsn(servers: Endpoints) -> Iterator[str]:
+    with new_database(servers.postgres_dsn) as dsn:
         migrate(dsn)
         yield dsn
 
@@ -269,6 +269,30 @@ def test_the_position_never_moves_back(warehouse: Warehouse, old: tuple[int, int
     warehouse.load(FactBatch("etl", "shard-1", (10, 2), []))
     warehouse.load(FactBatch("etl", "shard-1", old, []))
     assert warehouse.position("etl", "shard-1") == (10, 2)
+
+
+def test_batch_that_does_not_join_on_is_refused_whole(warehouse: Warehouse) -> None:
+    warehouse.load(FactBatch("etl", "shard-1", (10, 2), []))
+    for after in ((10, 3), (11, 0)):
+        with pytest.raises(FellBehind, match="shard-1"):
+            warehouse.load(FactBatch("etl", "shard-1", (12, 0), [change()], after))
+    assert (list(warehouse.rows().changes), warehouse.position("etl", "shard-1")) == ([], (10, 2))
+
+
+def test_first_batch_of_a_warehouse_that_lost_everything_is_refused(warehouse: Warehouse) -> None:
+    with pytest.raises(FellBehind):
+        warehouse.load(FactBatch("etl", "shard-1", (12, 0), [change()], (11, 0)))
+    assert warehouse.position("etl", "shard-1") is None
+
+
+@pytest.mark.parametrize("after", [None, (9, 0), (10, 2)])
+def test_batch_that_joins_on_or_overlaps_is_loaded(
+    warehouse: Warehouse, after: tuple[int, int] | None
+) -> None:
+    warehouse.load(FactBatch("etl", "shard-1", (10, 2), []))
+    warehouse.load(FactBatch("etl", "shard-1", (12, 0), [change()], after))
+    assert warehouse.position("etl", "shard-1") == (12, 0)
+    assert len(list(warehouse.rows().changes)) == 1
 
 
 def test_an_old_batch_from_a_zombie_takes_nothing_back(warehouse: Warehouse) -> None:

@@ -1,9 +1,14 @@
 """`python -m tests.simulation SEED` tells what happened in one seed; `--seeds N` runs many."""
 
 import argparse
+import secrets
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from tests.simulation.planted import FAULTS
 from tests.simulation.runs import first_caught, run
@@ -11,6 +16,18 @@ from tests.simulation.runs import first_caught, run
 STOP_AFTER = 5
 """Failing seeds that one wants to see at most."""
 WIDTH_MAX = 160
+FRESH_BELOW = 10**9
+"""Where fresh seeds are drawn from: short enough to be typed again."""
+PER_TASK = 10
+"""Seeds that a process runs before it tells of them."""
+
+
+class Ran(NamedTuple):
+    """One seed, in a form that travels between processes."""
+
+    seed: int
+    wrong: str | None
+    counts: Counter[str]
 
 
 def main() -> int:
@@ -19,6 +36,8 @@ def main() -> int:
     parser.add_argument("seed", nargs="?", type=int, help="replay one seed and print its trace")
     parser.add_argument("--seeds", type=int, default=0, help="run this many seeds")
     parser.add_argument("--start", type=int, default=0, help="the first of them")
+    parser.add_argument("--fresh", action="store_true", help="start anywhere, and say where")
+    parser.add_argument("--jobs", type=int, default=2, help="processes to run them in")
     parser.add_argument("--fault", choices=[*FAULTS, "all"], help="plant a fault")
     arguments = parser.parse_args()
     if arguments.fault:
@@ -26,7 +45,8 @@ def main() -> int:
         if arguments.seed is None:
             return max([_hunt(name, arguments.seeds or 500) for name in names])
     if arguments.seed is None:
-        return _many(arguments.start, arguments.seeds or 200)
+        start = secrets.randbelow(FRESH_BELOW) if arguments.fresh else arguments.start
+        return _many(range(start, start + (arguments.seeds or 200)), arguments.jobs)
     return _one(arguments.seed, arguments.fault)
 
 
@@ -43,24 +63,35 @@ def _one(seed: int, fault: str | None) -> int:
     return int(outcome.wrong is not None)
 
 
-def _many(start: int, count: int) -> int:
-    began, wrong = time.monotonic(), 0
-    total: Counter[str] = Counter()
-    for seed in range(start, start + count):
-        outcome = run(seed)
-        world = outcome.world
-        total.update(world.watch.counts)
-        total.update(world.mishaps)
-        total.update(steps=world.steps, calls=world.chaos.calls)
-        if outcome.wrong:
-            wrong += 1
-            _say(f"seed {seed}: {outcome.wrong}")
-            if wrong >= STOP_AFTER:
+def _ran(seed: int) -> Ran:
+    outcome = run(seed)
+    world = outcome.world
+    counts = Counter(world.watch.counts) + Counter(world.mishaps)
+    return Ran(seed, outcome.wrong, counts + Counter(steps=world.steps, calls=world.chaos.calls))
+
+
+def _many(seeds: range, jobs: int) -> int:
+    """Run seeds, telling of each that fails; every one of them is named before it runs."""
+    _say(f"seeds {seeds.start} to {seeds.stop - 1}")
+    began, total = time.monotonic(), Counter[str]()
+    wrong: list[Ran] = []
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with ProcessPoolExecutor(jobs) as pool, Progress(*columns) as progress:
+        for ran in progress.track(pool.map(_ran, seeds, chunksize=PER_TASK), total=len(seeds)):
+            total.update(ran.counts)
+            if ran.wrong:
+                wrong.append(ran)
+                progress.print(f"seed {ran.seed}: {ran.wrong}", markup=False)
+            if len(wrong) >= STOP_AFTER:
+                pool.shutdown(cancel_futures=True)
                 break
-    seconds = time.monotonic() - began
-    done = seed - start + 1
-    _say(f"{done - wrong} of {done} seeds agree; {done / seconds:.1f} a second; {dict(total)}")
-    return int(wrong > 0)
+    for ran in wrong:
+        _say(f"FAILED: make simulate SEED={ran.seed}")
+    if len(wrong) < STOP_AFTER:
+        seconds = time.monotonic() - began
+        _say(f"{len(seeds) - len(wrong)} of {len(seeds)} seeds agree, in {seconds:.0f} s")
+        _say("met: " + ", ".join(f"{n:,} {what}" for what, n in sorted(total.items())))
+    return int(bool(wrong))
 
 
 def _hunt(name: str, seeds: int) -> int:

@@ -1,8 +1,8 @@
 """What is done to the installation from outside: records put, reshards, outages, rebuilds.
 
-The acts of an operator come with the operator's duties. Whoever restores the warehouse stops the
-loaders first, zombies included: one that slept through it would load its old batch, and move the
-position past the gap. Whoever rebuilds the states stops the fleet, for the same reason.
+The acts of an operator come with the operator's duties. Whoever restores the warehouse starts the
+loaders again that he knows of; those that sleep through it wake with a batch that does not join on,
+and must not move the position past the gap. Whoever rebuilds the states stops the fleet.
 """
 
 from __future__ import annotations
@@ -93,14 +93,13 @@ class Acts:
         return held.changes, held.effects, held.positions
 
     def _restore(self) -> None:
-        """Put yesterday's warehouse back; loaders are stopped meanwhile."""
+        """Put yesterday's warehouse back; the loaders that own a shard start again."""
         if self._saved is None:
             return
-        self._stop("etl")
+        self._stop("etl", zombies=False)
         for table, kept in zip(self._tables(), self._saved, strict=True):
             table.clear()
             table.update(kept)
-        self._world.watch.forget_checkpoints("etl")
         self._world.happen("restore", "the warehouse, from a snapshot")
 
     def _rebuild(self) -> None:
@@ -144,9 +143,10 @@ class Acts:
                     found.append(event)
         return found
 
-    def _stop(self, consumer: str) -> None:
+    def _stop(self, consumer: str, *, zombies: bool = True) -> None:
+        owners = self._world.slots.values()
         for task in list(self._world.scheduler.tasks):
-            if task.name.startswith(consumer):
+            if task.name.startswith(consumer) and (zombies or task in owners):
                 self._world.scheduler.kill(task)
         self._world.finished[consumer].clear()  # a fleet that starts looks at every shard
 

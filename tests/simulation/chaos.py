@@ -72,6 +72,8 @@ class Chaos:
         self._opened: dict[str, float] = {}
         self.calm = False
         self.down_until: dict[str, float] = {}
+        self.broken = {profile.broken}
+        """Down until everybody who can do without has come to rest."""
         self.calls = 0
 
     def call(self, name: str, method: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -79,7 +81,8 @@ class Chaos:
         self._scheduler.pause()
         self.calls += 1
         port = name.partition(".")[0]
-        if self.down_until.get(port, 0.0) > self._scheduler.now_s and not self.calm:
+        out = self.down_until.get(port, 0.0) > self._scheduler.now_s and not self.calm
+        if out or port in self.broken:
             self._say(name, args, "down")
             raise TransientFault(f"{port} is down")
         fate = self._fate()

@@ -13,12 +13,12 @@ from pipeline.core.changes import Effect
 from pipeline.core.claims import Holder, Verdict
 from pipeline.core.combo_state import ComboState
 from pipeline.core.combos import ComboFold, _move, _Report, _View
-from pipeline.core.errors import SystemFault
+from pipeline.core.errors import SystemFault, TransientFault
 from pipeline.core.events import PosEvent
 from pipeline.core.keyed_state import Advanced, StateKey, Work, advance
 from pipeline.core.pairing import Move
 from pipeline.core.records import Batch, Record
-from pipeline.core.step import Settlement, first_claims, settle_all
+from pipeline.core.step import Settlement, first_claims, read, settle_all
 from pipeline.ports.checkpoints import Checkpoint
 from pipeline.ports.states import Commit
 from pipeline.ports.streams import Start
@@ -94,6 +94,24 @@ def claims_skipped(self: Any, deliveries: Sequence[Any]) -> Settlement:
         for name, claim in first_claims(deliveries).items()
     }
     return settle_all(deliveries, holders, lambda claim: claim.claim_id)
+
+
+def choke_on_refusals(self: Any, batch: Any) -> Any:
+    """Take a record that cannot be read for a fault of the system."""
+    if read(batch, self._rules).refusals:
+        raise TransientFault("cannot read this")
+    return _process(self, batch)
+
+
+def build_that_asks_for_the_warehouse(settings: Any, ports: Any, clock: Any, start: Any) -> Any:
+    """Let the inventory look at a sink before each batch."""
+    handler = _build(settings, ports, clock, start)
+
+    def handle(batch: Batch) -> Any:
+        ports.warehouse.position("etl", batch.shard_id)
+        return InventoryHandler.handle(handler, batch)
+
+    return _Instead(handler, handle=handle)
 
 
 def quarantine_with_the_next_batch(self: Any, batch: Any) -> Any:

@@ -16,6 +16,7 @@ from consumers.engines.local import ShardReader
 from pipeline.adapters import memory
 from pipeline.core import combo_state, combos, keyed_state, positions, step
 from pipeline.core.claims import Verdict
+from pipeline.ports.warehouse import FactBatch
 from pipeline.runtime import folding
 from pipeline.runtime import inventory as runtime_inventory
 from tests.simulation import mistakes
@@ -88,6 +89,10 @@ FAULTS: dict[str, Fault] = {
         {"restores": 2, "size": 30},
         (memory.MemoryWarehouse, "position", mistakes.position_elsewhere),
     ),
+    "a batch loaded that does not join on": _fault(
+        ZOMBIES | {"restores": 2, "size": 40, "change_shards": 1},
+        (FactBatch, "joins", lambda self, stored: True),
+    ),
     "a cache filled without comparing revisions": _fault(
         {"readers": 6, "torn": 0.0, "size": 40, "bases": 1, "trouble": 0.2},
         (memory.MemoryCache, "fill", mistakes.fill_anyway),
@@ -111,6 +116,14 @@ FAULTS: dict[str, Fault] = {
     ),
     "revisions starting again after a rebuild": _fault(
         {"rebuilds": 1, "size": 40}, (keyed_state, "EPOCH_REVISIONS", 0)
+    ),
+    "one bad record stops its shard": _fault(
+        {"hostile": 0.2},
+        (runtime_inventory.InventorySteps, "process", mistakes.choke_on_refusals),
+    ),
+    "the inventory waits for a sink": _fault(
+        {"broken": "warehouse"},
+        (inventory, "build", mistakes.build_that_asks_for_the_warehouse),
     ),
     "P2: other rules under a state, refused at the start": _fault(
         ROUGH, (inventory, "build", mistakes.build_under_other_rules)

@@ -54,6 +54,7 @@ class Profile:
     rebuilds: int = 0
     restores: int = 0
     outages: int = 0
+    broken: str = ""
     # the trouble
     trouble: float = 0.0
     torn: float = 0.1

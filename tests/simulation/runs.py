@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from traceback import extract_tb
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,12 +15,15 @@ AS_DRAWN: Mapping[str, Any] = MappingProxyType({})
 
 
 class Outcome(NamedTuple):
-    """How one run ended: what is wrong, if anything is; what happened, if it was asked for."""
+    """How one run ended: what is wrong, if anything is, and the functions that led to finding it;
+    what happened, if it was asked for.
+    """
 
     seed: int
     wrong: str | None
     trace: list[str]
     world: World
+    found_by: frozenset[str] = frozenset()
 
 
 def run(
@@ -31,7 +35,7 @@ def run(
 ) -> Outcome:
     """Run one seed to rest and check it. A planted fault is gone before the last checks."""
     world = World(seed, {**(fault.directed if fault else {}), **directed}, keep_trace)
-    wrong = None
+    wrong, found_by = None, frozenset[str]()
     try:
         with limits(world.profile):
             with fault.planted() if fault else nullcontext():
@@ -39,7 +43,8 @@ def run(
             verify(world)
     except Violation as violation:
         wrong = str(violation)
-    return Outcome(seed, wrong, world.trace or [], world)
+        found_by = frozenset(frame.name for frame in extract_tb(violation.__traceback__))
+    return Outcome(seed, wrong, world.trace or [], world, found_by)
 
 
 def first_caught(fault: Fault, seeds: int) -> Outcome | None:

@@ -3,15 +3,17 @@
 `python -m tests.simulation SEED` tells what happened in one of them, line by line.
 """
 
+import re
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 
-from tests.simulation.checkers import verify
 from tests.simulation.planted import FAULTS
-from tests.simulation.runs import first_caught, run
-from tests.simulation.world import CONSUMERS, World
+from tests.simulation.runs import Outcome, first_caught, run
+from tests.simulation.world import CONSUMERS, WAITS_FOR, World
 
+README = (Path(__file__).parents[2] / "README.md").read_text()
 SEEDS = 200
 FAULT_SEEDS_MAX = 500
 BLOCK = 20
@@ -33,9 +35,38 @@ def test_a_seed_that_was_hard_once_still_agrees(seed: int) -> None:
 
 
 @lru_cache
+def catch(name: str) -> Outcome | None:
+    return first_caught(FAULTS[name], FAULT_SEEDS_MAX)
+
+
 def caught_by(name: str) -> int | None:
-    outcome = first_caught(FAULTS[name], FAULT_SEEDS_MAX)
+    outcome = catch(name)
     return outcome.seed if outcome else None
+
+
+def guarantees() -> list[tuple[list[str], list[str]]]:
+    """Read the README's table: the checkers and the faults of each guarantee."""
+    rows = [line.split("|") for line in README.splitlines() if re.match(r"\| G\d ", line)]
+    return [
+        (re.findall(r"`(?:\w+\.)?(\w+)`", row[3]), re.findall(r'"(.+?)"', row[4])) for row in rows
+    ]
+
+
+CLAIMED = [(checkers, fault) for checkers, faults in guarantees() for fault in faults]
+
+
+@pytest.mark.parametrize(("checkers", "fault"), CLAIMED, ids=[fault for _, fault in CLAIMED])
+def test_the_checker_that_the_readme_names_catches_the_fault(
+    checkers: list[str], fault: str
+) -> None:
+    outcome = catch(fault)
+    assert outcome is not None
+    assert outcome.found_by & set(checkers), outcome.found_by
+
+
+def test_the_readme_names_a_guarantee_for_every_fault() -> None:
+    assert len(guarantees()) == 7
+    assert {fault for _, fault in CLAIMED} == {name for name in FAULTS if name[:2] != "P2"}
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -91,16 +122,8 @@ def test_a_failing_trace_ends_with_what_failed_and_says_who_did_what() -> None:
         assert any(word in line for line in outcome.trace), word
 
 
-@pytest.mark.parametrize("down", ["warehouse", "cache"])
-def test_a_sink_that_is_down_holds_nobody_else_up(down: str) -> None:
-    world = World(3, {"restores": 0, "outages": 0, "chaos_steps": 10_000})
-    world.chaos.down_until[down] = float("inf")
-    late = "etl" if down == "warehouse" else "cache"
-    others = [consumer for consumer in CONSUMERS if consumer != late]
-    while world.script or not all(map(world.drained, others)):
-        world.step()
-    assert not world.chaos.calm
-    assert not world.drained(late)
-    world.chaos.down_until.clear()
-    world.run()
-    verify(world)
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("down", WAITS_FOR)
+def test_a_sink_that_is_down_holds_nobody_else_up(down: str, seed: int) -> None:
+    outcome = run(seed, {"broken": down})
+    assert (outcome.wrong, outcome.world.mishaps.get("mended")) == (None, 1)

@@ -41,28 +41,43 @@ class Folded(NamedTuple):
     upto: tuple[int, int]
 
 
-class Published:
-    """What is on the stream of facts: rows, and the newest revision of each effect."""
+class Noted:
+    """Facts that were seen somewhere once: rows, and the newest revision of each effect."""
 
-    def __init__(self, ports: MemoryPorts) -> None:
-        self._stream, self._seen = ports.changes, dict[str, int]()
+    def __init__(self) -> None:
         self.rows: set[Position] = set()
         self.newest: dict[tuple[str, ...], int] = {}
 
-    def look(self) -> "Published":
-        """Read on to the tip."""
-        for shard_id, records in self._stream.records.items():
-            for record in records[self._seen.get(shard_id, 0) :]:
-                self._note(from_wire(record.data))
-            self._seen[shard_id] = len(records)
-        return self
-
-    def _note(self, fact: Any) -> None:
+    def note(self, fact: Any) -> None:
+        """Remember a fact."""
         if isinstance(fact, ChangeRecorded):
             self.rows.add(Position("", fact.shard_id, fact.sequence, fact.sub))
         elif not isinstance(fact, FactRejected):
             key = effect_key(fact)
             self.newest[key] = max(fact.revision, self.newest.get(key, 0))
+
+    def holds(self, fact: Any) -> bool:
+        """Say whether this fact, or a newer one on the same thing, was seen."""
+        if isinstance(fact, ChangeRecorded):
+            return Position("", fact.shard_id, fact.sequence, fact.sub) in self.rows
+        newest = self.newest.get(effect_key(fact), 0)
+        return newest >= int(fact.revision)
+
+
+class Published(Noted):
+    """What is on the stream of facts."""
+
+    def __init__(self, ports: MemoryPorts) -> None:
+        super().__init__()
+        self._stream, self._seen = ports.changes, dict[str, int]()
+
+    def look(self) -> "Published":
+        """Read on to the tip."""
+        for shard_id, records in self._stream.records.items():
+            for record in records[self._seen.get(shard_id, 0) :]:
+                self.note(from_wire(record.data))
+            self._seen[shard_id] = len(records)
+        return self
 
 
 class Watch:
@@ -72,7 +87,7 @@ class Watch:
         self._ports, self._ledger, self._rules = ports, ledger, rules
         self._claimed: dict[str, Position] = {}
         self._checked: dict[tuple[str, str], int] = {}
-        self.published = Published(ports)
+        self.published, self._loaded = Published(ports), Noted()
         self.folded: dict[StateKey, list[Folded]] = {}
         self.levels: dict[tuple[tuple[str, ...], int], int] = {}
         self.counts: Counter[str] = Counter()
@@ -89,6 +104,9 @@ class Watch:
             self._claims(answer)
         elif name == "states.commit":
             self._commits(args[0], answer, before, marks)
+        elif name == "warehouse.load":
+            for fact in args[0].facts:
+                self._loaded.note(fact)
         elif name == "checkpoints.advance":
             self._checkpoint(*args)
         return answer
@@ -160,13 +178,8 @@ class Watch:
                 self._durable(entry)
         elif consumer == "etl":
             for record in self._ports.changes.records[shard_id][begun:upto]:
-                self._loaded(from_wire(record.data))
+                self._was_loaded(from_wire(record.data))
         self._checked[consumer, shard_id] = max(begun, upto)
-
-    def forget_checkpoints(self, consumer: str) -> None:
-        """Check a consumer's checkpoints from the beginning again."""
-        for known in [key for key in self._checked if key[0] == consumer]:
-            del self._checked[known]
 
     def _durable(self, entry: Entry) -> None:
         """Demand everything that an event implies."""
@@ -198,7 +211,7 @@ class Watch:
         for effect in unpack(mark.outbox):
             if not self._is_written(effect):
                 raise Violation(f"the checkpoint passed {entry.position}; not written: {effect}")
-            if self.published.newest.get(effect_key(effect), 0) < effect.revision:
+            if not self.published.holds(effect):
                 raise Violation(f"the checkpoint passed {entry.position}; unpublished: {effect}")
 
     def _is_written(self, effect: Effect) -> bool:
@@ -210,17 +223,10 @@ class Watch:
             held = self._ports.change_log.annotations.get(key)
         return held is not None and held.revision >= effect.revision
 
-    def _loaded(self, fact: Any) -> None:
-        warehouse = self._ports.warehouse
-        if isinstance(fact, FactRejected):
-            return
-        if isinstance(fact, ChangeRecorded):
-            there = (fact.location, fact.transaction_id) in warehouse.changes
-        else:
-            held = warehouse.effects.get(effect_key(fact))
-            there = held is not None and held.revision >= fact.revision
-        if not there:
-            raise Violation(f"the etl checkpoint passed a fact that is not loaded: {fact}")
+    def _was_loaded(self, fact: Any) -> None:
+        """Demand that a fact was loaded once; a restored warehouse is behind its checkpoints."""
+        if not isinstance(fact, FactRejected) and not self._loaded.holds(fact):
+            raise Violation(f"the etl checkpoint passed a fact that was not loaded: {fact}")
 
     # ------------------------------------------------------------------------------------ batches
     def handled(self, batch: Batch, report: BatchReport) -> list[str]:

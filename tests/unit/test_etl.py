@@ -9,7 +9,7 @@ import pytest
 from consumers.etl import EtlHandler
 from pipeline.adapters.memory import MemoryQuarantine, MemoryWarehouse
 from pipeline.core.changes import ChangeRecorded, StockChanged, to_wire
-from pipeline.core.errors import BudgetExhausted, SystemFault, TransientFault
+from pipeline.core.errors import BudgetExhausted, FellBehind, SystemFault, TransientFault
 from pipeline.core.instants import parse_instant
 from pipeline.core.positions import Position
 from pipeline.core.records import Batch, Record
@@ -240,3 +240,21 @@ def test_reading_goes_on_from_the_older_of_checkpoint_and_position(
     if position is not None:
         system.warehouse.load(FactBatch("etl", "shard-1", (position, 0), []))
     assert system.handler.resume("shard-1", checkpoint) == expected
+
+
+def test_a_warehouse_that_is_set_back_under_the_handler_refuses_the_next_batch() -> None:
+    system = System()
+    system.handle(to_wire(ROW))
+    system.warehouse.positions.clear()
+    with pytest.raises(FellBehind):
+        system.handle(to_wire(LEVEL))
+    assert list(system.warehouse.rows().stock) == []
+
+
+def test_a_start_goes_back_to_where_the_warehouse_is_and_joins_on() -> None:
+    system = System()
+    system.handle(to_wire(ROW))
+    system.warehouse.positions.clear()
+    assert system.handler.resume("shard-1", Checkpoint(TRIM_HORIZON)).start == TRIM_HORIZON
+    system.handle(to_wire(LEVEL))
+    assert len(list(system.warehouse.rows().stock)) == 1
