@@ -13,10 +13,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate lint bench clean
+.PHONY: help setup demo test simulate fuzz lint bench clean
+.PHONY: localstack-up localstack-down localstack-status e2e
+.PHONY: lambda-bundle
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: $(STAMP) ## Install everything into .venv (quick when there is nothing to do)
 
@@ -45,14 +47,44 @@ simulate: $(STAMP) ## Break what can break: known seeds, planted faults, SEEDS=2
 ifdef SEED
 	@exec $(BIN)/python -m tests.simulation $(SEED)
 else
-	$(BIN)/pytest -n 2 tests/simulation
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --fresh
+	$(BIN)/pytest -n 2 tests/simulation
 endif
+
+# Apart from `setup`: building it fetches 79 jars from Maven Central.
+.PHONY: kcl
+kcl: $(STAMP) ## Install the daemons of the KCL engine too, and a Java for them
+	@.ci/setup $(VENV) kcl
+
+# Apart from `test` too: it installs half a gigabyte. A LocalStack that is up stays up.
+e2e: kcl ## Run the tests that need LocalStack, which is started for them
+	$(BIN)/pytest tests/localstack tests/contract --stacks localstack-single,localstack-batch
+
+localstack-up: $(STAMP) ## Start LocalStack with PostgreSQL and Redis, without Docker
+	@exec $(BIN)/tillstream localstack up
+
+localstack-down: $(STAMP) ## Stop them
+	@exec $(BIN)/tillstream localstack down
+
+localstack-status: $(STAMP) ## Say how they are
+	@exec $(BIN)/tillstream localstack status
+
+# Five minutes are for whoever changed the parser; continuous integration takes 20 seconds of one seed.
+FUZZ_SECONDS ?= 300
+fuzz: $(STAMP) ## Feed the parser hostile bytes (FUZZ_SECONDS=n, SEED=n)
+	@exec $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED))
+
+# Of the runtime that the functions will have; byte code is only for the version that .venv has.
+LAMBDA_PYTHON ?= $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+LAMBDA_ARCH ?= x86_64
+
+lambda-bundle: $(STAMP) ## Build the Lambda functions' zips into build/lambda
+	@exec $(BIN)/python -m infra.bundles --python $(LAMBDA_PYTHON) --arch $(LAMBDA_ARCH)
 
 bench: $(STAMP) ## Measure the core's throughput
 	@exec $(BIN)/python -m tests.benchmarks.core_throughput
 
 clean: ## Remove what setup and the tools made
-	rm -rf $(VENV) .uv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) .uv .localstack build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 	  .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,7 +4,9 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +16,14 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from consumers import commands
-from consumers.consume import Consumer
+from consumers import commands, maintenance
+from consumers.fleet.properties import FleetOptions, parse_overrides
+from consumers.handlers import Consumer
 from consumers.progress import Progress
 from consumers.run_local import RunOptions, StackKind
 from consumers.sources import PartitionBy
 from pipeline.core.errors import Stopping, TillstreamError, UsageError
-from pipeline.settings import Settings
+from pipeline.settings import EMBEDDED_FILE, Settings
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEFAULT_EXPORT = Path("tillstream-export")
@@ -35,10 +38,23 @@ app = typer.Typer(
 )
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
+_target: ContextVar[str | None] = ContextVar("target", default=None)
+"""The option that stands before the command."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Shards = Annotated[int, typer.Option(min=1, max=100, help="Shards of each stream.")]
 By = Annotated[PartitionBy, typer.Option(help="What decides the shard of an event.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="kcl only: a daemon's property.")
+]
+_NONE: list[str] = []
+
+
+class Engine(StrEnum):
+    """What owns the loop, the leases and the checkpoints."""
+
+    LOCAL = "local"
+    KCL = "kcl"
 
 
 def main() -> None:
@@ -81,7 +97,15 @@ def _settings_fault(fault: ValidationError) -> str:
     return "; ".join(lines)
 
 
+def _own_servers(**overrides: Any) -> Settings:
+    """Read the settings for a command that starts its servers itself."""
+    if _target.get() is not None:
+        raise UsageError("this command starts servers of its own: leave --target out")
+    return _settings(target="aws", **overrides)
+
+
 def _settings(**overrides: Any) -> Settings:
+    overrides.setdefault("target", _target.get())
     return Settings(**{name: value for name, value in overrides.items() if value is not None})
 
 
@@ -97,11 +121,15 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _every_command(
+    target: Annotated[
+        str | None, typer.Option(metavar="aws|localstack|embedded", help="Where everything is.")
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which.")
     ] = False,
 ) -> None:
     """Retail events counted once: Kinesis to DynamoDB, PostgreSQL and Redis."""
+    _target.set(target)  # by each command anew, so that none inherits another's
 
 
 @app.command()
@@ -113,7 +141,7 @@ def demo(as_json: AsJson = False, shards: Shards = 2) -> None:
     Example: tillstream demo
     """
     with _exit_codes():
-        report = commands.demo(_settings(), shards, Progress())
+        report = commands.demo(_own_servers(), shards, Progress())
         if as_json:
             _print_json(report)
         else:
@@ -151,7 +179,7 @@ def run_local(  # noqa: PLR0913 - an option a parameter: that is what Typer read
     Example: tillstream run-local pos.jsonl.gz --export out --allowed-lateness 24h
     """
     with _exit_codes():
-        settings = _settings(
+        settings = _own_servers(
             batch_records_max=batch_size,
             arrival_clock=arrival_clock,
             combo_window=combo_window,
@@ -215,13 +243,18 @@ def consume(  # noqa: PLR0913 - an option a parameter
     consumer: Annotated[Consumer, typer.Argument(help="Which consumer.")],
     until_drained: Annotated[bool, typer.Option(help="End once nothing is left.")] = False,
     from_latest: Annotated[bool, typer.Option(help="cache only: skip what is there.")] = False,
+    engine: Annotated[Engine, typer.Option(help="One process, or a fleet.")] = Engine.LOCAL,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="kcl only: daemons.")] = 1,
+    overrides: Overrides = _NONE,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line a batch.")] = False,
     tied_to_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v")] = False,
 ) -> None:
-    """Run one consumer on the local engine until SIGTERM (exit code 0) or Ctrl+C (130).
+    """Run one consumer until SIGTERM (exit code 0) or Ctrl+C (130).
 
-    Both finish the batch at hand and checkpoint it first.
+    Both finish the batch at hand and checkpoint it first. `--engine kcl` runs daemons of the
+    Kinesis Client Library, which share the shards with those on other machines, and starts one
+    again when it ends; exit code 1 if it does not stay up.
 
     Example: tillstream consume inventory --until-drained
     """
@@ -231,8 +264,32 @@ def consume(  # noqa: PLR0913 - an option a parameter
     )
     with _exit_codes():
         how = commands.ConsumeOptions(until_drained, from_latest, as_json, tied_to_stdin)
-        if commands.consume(consumer, _settings(), how, _out):
+        if engine is Engine.KCL:
+            fleet = FleetOptions(workers, parse_overrides(overrides), from_latest, verbose)
+            interrupted = commands.consume_on_kcl(consumer, _settings(), how, fleet)
+        elif workers > 1 or overrides:
+            raise UsageError("--workers and --set are of --engine kcl")
+        else:
+            interrupted = commands.consume(consumer, _settings(), how, _out)
+        if interrupted:
             raise KeyboardInterrupt
+
+
+@app.command("kcl-properties")
+def kcl_properties(
+    consumer: Annotated[Consumer, typer.Argument(help="Which consumer.")],
+    overrides: Overrides = _NONE,
+    from_latest: Annotated[bool, typer.Option(help="cache only: skip what is there.")] = False,
+) -> None:
+    """Print the properties file that a daemon of `consume --engine kcl` is given.
+
+    A key that the daemon would ignore is refused, and so is a value that it would not apply.
+
+    Example: tillstream kcl-properties inventory --set maxLeasesForWorker=8
+    """
+    with _exit_codes():
+        fleet = FleetOptions(overrides=parse_overrides(overrides), from_latest=from_latest)
+        _out.file.write(commands.kcl_properties(consumer, _settings(), fleet))
 
 
 @app.command()
@@ -272,17 +329,40 @@ def stock(location: str, product: str, as_json: AsJson = False) -> None:
 
 @app.command()
 def stack(
-    env_file: Annotated[Path, typer.Option(help="Where to write the settings.")] = Path(
-        "stack.env"
-    ),
+    env_file: Annotated[Path, typer.Option(help="Where to write the settings.")] = EMBEDDED_FILE,
     shards: Shards = 2,
 ) -> None:
     """Run the embedded servers until Ctrl+C, deployed and ready for the other commands.
 
-    Example: tillstream stack; in another terminal: set -a; . ./stack.env; tillstream stock GB-1 J1
+    Example: tillstream stack; in another terminal: tillstream --target embedded stock GB-1 J1
     """
     with _exit_codes():
-        commands.stack(_settings(), shards, env_file, Progress())
+        commands.stack(_own_servers(), shards, env_file, Progress())
+
+
+@app.command()
+def localstack(
+    action: Annotated[commands.Action, typer.Argument(help="What to do with it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Start, stop or look at LocalStack on this machine, without Docker; for `--target localstack`.
+
+    With PostgreSQL and Redis beside it, on fixed ports of loopback. `up` installs what is missing
+    and waits until all is ready; `status` ends with exit code 1 unless all of it is up.
+
+    Example: tillstream localstack up; tillstream --target localstack deploy
+    """
+    with _exit_codes():
+        found = commands.localstack(action, Progress())
+        if as_json:
+            _print_json([part._asdict() for part in found])
+        else:
+            commands.show_localstack(found, _out)
+        if action is not commands.Action.DOWN and any(part.version is None for part in found):
+            raise typer.Exit(FAILED)
+
+
+maintenance.add_commands(app, maintenance.Words(_exit_codes, _settings, _print_json, _out))
 
 
 if __name__ == "__main__":

@@ -7,20 +7,25 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 
-from consumers.consume import Consumer, How
+from consumers.consume import How
 from consumers.consume import consume as run_consumer
 from consumers.deployment import deploy as run_deploy
 from consumers.exports import Json
+from consumers.fleet.properties import FleetOptions, daemon_properties, file_text
+from consumers.fleet.supervision import run_fleet
+from consumers.handlers import Consumer
 from consumers.progress import Progress
 from consumers.publishing import arriving, chunked, send
 from consumers.run_local import RunOptions, StackKind, run_embedded, run_in_memory
@@ -28,12 +33,15 @@ from consumers.simulated_traffic import STEP_US, traffic
 from consumers.sources import PartitionBy, Partitioner, read_lines
 from pipeline.adapters.clock import SystemClock
 from pipeline.bootstrap import AwsPorts, backoff
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import Stopping, UsageError
 from pipeline.core.instants import DAY, SECOND, from_datetime
 from pipeline.ports.streams import TRIM_HORIZON, Start
 from pipeline.runtime.handler import BatchReport
 from pipeline.runtime.stock_reader import StockLevel, StockReader
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from consumers.localstack import Status
 
 COLLECT_AFTER = 100_000
 """Container objects made, less those gone, before the collector runs; some ten batches."""
@@ -154,6 +162,23 @@ def consume(consumer: Consumer, settings: Settings, how: ConsumeOptions, out: Co
     return interrupted.is_set()
 
 
+def consume_on_kcl(
+    consumer: Consumer, settings: Settings, how: ConsumeOptions, fleet: FleetOptions
+) -> bool:
+    """Run a consumer's daemons; true if they ended because of a Ctrl+C."""
+    if how.until_drained or how.as_json or how.tied_to_stdin:
+        raise UsageError("--until-drained and --json are of the local engine")
+    clock = SystemClock()
+    with _stopping_on_signals(clock) as interrupted, suppress(Stopping):
+        run_fleet(consumer, settings, fleet, clock)
+    return interrupted.is_set()
+
+
+def kcl_properties(consumer: Consumer, settings: Settings, fleet: FleetOptions) -> str:
+    """Write what a daemon of a consumer is told."""
+    return file_text(daemon_properties(consumer, settings, fleet))
+
+
 def collect_rarely() -> None:
     """Let the garbage collector look at new objects only now and then.
 
@@ -235,3 +260,32 @@ def show_demo(report: Json, out: Console) -> None:
     from consumers.demo import show
 
     show(report, out)
+
+
+class Action(StrEnum):
+    """What can be done with LocalStack."""
+
+    UP = "up"
+    DOWN = "down"
+    STATUS = "status"
+
+
+def localstack(action: Action, progress: Progress) -> "list[Status]":
+    """Start or stop LocalStack, then say how it is."""
+    from consumers.localstack import LocalStack
+
+    stack = LocalStack(progress)
+    if action is Action.UP and not stack.up():
+        progress.say("LocalStack is up already")
+    if action is Action.DOWN and not stack.down():
+        progress.say("there is nothing to stop")
+    return stack.status()
+
+
+def show_localstack(found: "list[Status]", out: Console) -> None:
+    """Print how the servers are."""
+    for part in found:
+        state = "down" if part.version is None else f"{part.version:<8}{part.address}"
+        inside = "".join(f"; {name} {version}" for name, version in part.inside.items())
+        elsewhere = "" if part.version is None or part.ours else "  (started by somebody else)"
+        out.print(f"{part.name:<12}{state}{inside}{elsewhere}", markup=False)

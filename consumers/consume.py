@@ -4,28 +4,15 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
-from consumers import inventory
-from consumers.cache import CacheHandler
 from consumers.engines.local import LocalEngine, LocalOptions, LocalPorts, Observer
-from consumers.etl import EtlHandler
+from consumers.handlers import Consumer, build_handler
 from pipeline.adapters.clock import SystemClock
 from pipeline.bootstrap import AwsPorts, Ports, backoff
-from pipeline.core.errors import RefusedToStart
 from pipeline.ports.checkpoints import Checkpoint
 from pipeline.ports.streams import TRIM_HORIZON, RecordStream, Shard, Start
 from pipeline.runtime.backoff import Backoff
-from pipeline.runtime.handler import Handler
 from pipeline.settings import Settings
-
-
-class Consumer(StrEnum):
-    """The three consumers."""
-
-    INVENTORY = "inventory"
-    CACHE = "cache"
-    ETL = "etl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +46,6 @@ def consume(
         first = consumer is Consumer.INVENTORY
         upstream = (lambda: True) if first else lambda: is_drained(ports, patience)
     LocalEngine(handler, local, options, observer).run(upstream)
-
-
-def build_handler(
-    consumer: Consumer, settings: Settings, ports: Ports, clock: SystemClock, start: Start
-) -> Handler:
-    """Wire the handler of a consumer."""
-    patience = backoff(settings, clock)
-    if consumer is Consumer.INVENTORY:
-        return inventory.build(settings, ports, clock, start)
-    if consumer is Consumer.ETL:
-        if start != TRIM_HORIZON:
-            raise RefusedToStart("etl must start at TRIM_HORIZON: a skipped fact is never loaded")
-        return EtlHandler(ports.warehouse, ports.quarantine, patience)
-    return CacheHandler(ports.cache, ports.quarantine, patience)
 
 
 def is_drained(ports: Ports, patience: Backoff) -> bool:

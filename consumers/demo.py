@@ -23,6 +23,7 @@ SLICE = {"pos_suits.jsonl.gz": 2_000, "pos_week.jsonl.gz": 1_000}
 """Deliveries taken from the start of each sample file."""
 SHOWN = 10
 """Rows of each table."""
+REFRESH_WAIT_S = 0.2
 
 
 def demo_lines() -> list[Line]:
@@ -50,6 +51,8 @@ def run_demo(settings: Settings, clock: SystemClock, shards: int, progress: Prog
         run.consume()
         options = RunOptions(shards, PartitionBy.KEY, False, Path(folder))
         report = write_exports(lines, read_map(map_file), run.ports, run.settings, options)
+        while not run.ports.upkeep.refresh():  # a consumer's own, not over yet
+            clock.wait(REFRESH_WAIT_S)
         reports = run.ports.reports
         report["best_sellers"] = [row._asdict() for row in reports.best_sellers(SHOWN)]
         report["stock_fallen_most"] = [row._asdict() for row in reports.steepest_falls(SHOWN)]

@@ -8,8 +8,7 @@ from pathlib import Path
 from pipeline.adapters._aws import translated
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.cloudformation import deploy as deploy_stack
-from pipeline.adapters.postgres_migrations import migrate
-from pipeline.bootstrap import AwsPorts
+from pipeline.bootstrap import AwsPorts, postgres_server
 from pipeline.settings import STREAM_RETENTION_HOURS, Settings
 
 
@@ -26,11 +25,15 @@ def deploy(
         "RetentionHours": str(STREAM_RETENTION_HOURS),
         "DeletionProtection": "true" if protect else "false",
     }
-    client = AwsPorts(settings, clock).aws.cloudformation
+    # Here, and not for every command that only starts: Alembic takes half a second to import.
+    from pipeline.adapters.postgres.migrations import migrate
+
+    aws = AwsPorts(settings, clock).aws
+    client = aws.cloudformation
     body = resource("infra", "data.yaml").read_text()
     with translated("deploy"):
         outputs = deploy_stack(client, body, f"{settings.prefix}-data", parameters)
-    migrate(settings.postgres_dsn)
+    migrate(postgres_server(settings, settings.postgres_dsn, aws))
     return outputs
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from consumers.children import Children
-from consumers.consume import Consumer
 from consumers.deployment import deploy
+from consumers.handlers import Consumer
 from consumers.progress import Progress
 from consumers.publishing import chunked, send, unpublishable
 from consumers.sources import Line, PartitionBy, Partitioner
@@ -55,6 +55,7 @@ class EmbeddedRun:
             update={
                 "endpoint_url": endpoints.aws_endpoint_url,
                 "aws_credentials": "test",
+                "conditional_writes": "single",  # moto answers success where a PartiQL guard failed
                 "idle_wait": IDLE_WAIT,
                 "postgres_dsn": endpoints.postgres_dsn,
                 "redis_url": endpoints.redis_url,

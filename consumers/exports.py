@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import starmap
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
+from consumers.contents import Contents, Sides, in_words, sink_findings
 from consumers.publishing import UNPUBLISHED
 from consumers.sources import Line, aggregate_members, transaction_of
 from pipeline.core.changes import (
@@ -27,12 +28,6 @@ from pipeline.core.instants import format_instant
 from pipeline.core.positions import Position
 from pipeline.core.rules import Rules
 from pipeline.core.step import Refusal
-from pipeline.core.stock import StockFold
-from pipeline.ports.change_log import ChangeLog
-from pipeline.ports.combos import ComboTable
-from pipeline.ports.quarantine import Quarantine
-from pipeline.ports.states import StateStore
-from pipeline.ports.warehouse import Warehouse
 
 Placed = Mapping[int, Sequence[Position]]
 """Where each line's records went; an aggregate that was split has several."""
@@ -40,75 +35,6 @@ Json = dict[str, Any]
 DIFFERENCES_SHOWN_MAX = 20
 """In a summary; the first few say what kind of fault it is."""
 _Place = tuple[str, int]  # shard id, sequence number
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """What an export reads."""
-
-    change_log: ChangeLog
-    combos: ComboTable
-    states: StateStore
-    quarantine: Quarantine
-    warehouse: Warehouse
-
-
-class Contents(NamedTuple):
-    """Everything that the stores hold, sorted by key."""
-
-    changes: list[tuple[ChangeRecorded, ChangeAnnotated | None]]
-    combos: list[ComboChanged]
-    stock: list[StockChanged]
-
-    def differences(self, other: "Contents", names: tuple[str, str]) -> list[str]:
-        """Say in words what one side has and the other has not, or has otherwise."""
-        found: list[str] = []
-        kinds: Iterable[tuple[str, Sequence[Any], Sequence[Any]]] = zip(
-            self._fields, self, other, strict=True
-        )
-        for kind, mine, theirs in kinds:
-            here, there = {_key(row): row for row in mine}, {_key(row): row for row in theirs}
-            for key in sorted(here.keys() | there.keys()):
-                if here.get(key) != there.get(key):
-                    found.append(
-                        f"{kind} {'/'.join(key)}: {names[0]} {here.get(key)},"
-                        f" {names[1]} {there.get(key)}"
-                    )
-        return found
-
-
-Sides = tuple[Contents, Contents]
-"""The tables and the warehouse."""
-
-
-def _key(row: Any) -> tuple[str, ...]:
-    if isinstance(row, ComboChanged):
-        return (row.combo_id,)
-    if isinstance(row, StockChanged):
-        return row.location, row.product_id
-    return row[0].location, row[0].transaction_id
-
-
-def read_tables(stores: Stores) -> Contents:
-    """Read DynamoDB's side; a stock state is read as the fact it stands for."""
-    stock = [
-        StockChanged(location, product_id, int(state.body), state.version)
-        for state in stores.states.scan(StockFold.name)
-        for location, product_id in [state.key.parts]
-    ]
-    return Contents(
-        sorted(stores.change_log.scan(), key=_key),
-        sorted(stores.combos.scan(), key=_key),
-        sorted(stock, key=_key),
-    )
-
-
-def read_warehouse(stores: Stores) -> Contents:
-    """Read PostgreSQL's side."""
-    rows = stores.warehouse.rows()
-    return Contents(
-        sorted(rows.changes, key=_key), sorted(rows.combos, key=_key), sorted(rows.stock, key=_key)
-    )
 
 
 def change_row(row: ChangeRecorded, note: ChangeAnnotated | None) -> Json:
@@ -191,7 +117,7 @@ class Judge:
         self._accepted: Counter[_Place] = Counter()
         self._transactions: set[str] = set()
         self._strays: set[str] = set()
-        for row, _ in tables.changes:
+        for row in tables.changes.values():
             identity = claim_id(row, rules.dedupe_scope)
             self._transactions.add(identity)
             place = row.shard_id, row.sequence
@@ -245,7 +171,7 @@ def _place(position: Position) -> _Place:
 
 def summarise(verdicts: Verdicts, tables: Contents, differences: Sequence[str]) -> Json:
     """Sum up a run: what was read, what it amounts to, and whether the stores agree."""
-    counts, shown = verdicts.counts, [c for c in tables.combos if _shows(c)]
+    counts, shown = verdicts.counts, [c for c in tables.combos.values() if _shows(c)]
     return {
         "lines": len(verdicts.lines),
         "read": counts["read"],
@@ -255,7 +181,7 @@ def summarise(verdicts: Verdicts, tables: Contents, differences: Sequence[str]) 
         "rejected": counts["rejected"],
         "rejected_by_reason": dict(sorted(verdicts.reasons.items())),
         "lost_lines": verdicts.lost,
-        "late": sum(bool(note and note.late) for _, note in tables.changes),
+        "late": sum(note.late for note in tables.notes.values()),
         "combos": {
             "active": sum(c.status is ComboStatus.ACTIVE for c in shown),
             "cancelled": sum(c.status is ComboStatus.CANCELLED for c in shown),
@@ -264,7 +190,7 @@ def summarise(verdicts: Verdicts, tables: Contents, differences: Sequence[str]) 
         },
         "stock": {
             "levels": len(tables.stock),
-            "on_hand": sum(level.on_hand for level in tables.stock),
+            "on_hand": sum(level.on_hand for level in tables.stock.values()),
         },
         "reconciled": not differences and not verdicts.lost,
         "differences": list(differences[:DIFFERENCES_SHOWN_MAX]),
@@ -281,14 +207,15 @@ def export(
     """Write every export file and return the summary that `summary.json` holds."""
     verdicts = judge.judge(lines)
     tables, warehouse = sides
-    differences = tables.differences(warehouse, ("DynamoDB", "PostgreSQL"))
+    differences = [in_words(finding) for finding in sink_findings(tables, warehouse)]
     directory.mkdir(parents=True, exist_ok=True)
     for name, side in (("", tables), ("warehouse_", warehouse)):
-        combos = [combo for combo in side.combos if with_retracted or _shows(combo)]
+        combos = [c for _, c in sorted(side.combos.items()) if with_retracted or _shows(c)]
         changes = f"{name}change" if name else "change_log"
-        _write(directory / f"{changes}.jsonl", starmap(change_row, side.changes))
+        _write(directory / f"{changes}.jsonl", starmap(change_row, side.annotated()))
         _write(directory / f"{name}combo{'' if name else 's'}.jsonl", map(combo_row, combos))
-        _write(directory / f"{name}stock.jsonl", map(stock_row, side.stock))
+        stock = [level for _, level in sorted(side.stock.items())]
+        _write(directory / f"{name}stock.jsonl", map(stock_row, stock))
     _write(directory / "quarantine.jsonl", verdicts.quarantine)
     _write(directory / "verdicts.jsonl", verdicts.lines)
     summary = summarise(verdicts, tables, differences)

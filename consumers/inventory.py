@@ -96,9 +96,9 @@ def _check_claims_outlive_resends(wanted: Preconditions) -> None:
         )
 
 
-def build(settings: Settings, ports: Ports, clock: Clock, start: Start) -> InventoryHandler:
-    """Check the preconditions and wire the handler. Raises RefusedToStart."""
-    wanted = Preconditions(
+def preconditions(settings: Settings, start: Start) -> Preconditions:
+    """Read from the settings what the start-up checks look at."""
+    return Preconditions(
         application=f"{stream_names(settings)[0]} in {settings.region}",
         rules=settings.rules(),
         start=start,
@@ -106,6 +106,11 @@ def build(settings: Settings, ports: Ports, clock: Clock, start: Start) -> Inven
         stream_retention=timedelta(hours=STREAM_RETENTION_HOURS),
         resend_horizon=settings.resend_horizon,
     )
+
+
+def build(settings: Settings, ports: Ports, clock: Clock, start: Start) -> InventoryHandler:
+    """Check the preconditions and wire the handler. Raises RefusedToStart."""
+    wanted = preconditions(settings, start)
     patience = backoff(settings, clock)
     pinned = patience.call("rules", lambda: check_preconditions(wanted, ports.states))
     steps = inventory_steps(settings, pinned.epoch, ports, clock)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from consumers.exports import Json, Judge, Stores, export, read_tables, read_warehouse
+from consumers.contents import read_sides
+from consumers.exports import Json, Judge, export
 from consumers.memory_run import MemoryRun
 from consumers.progress import Progress
 from consumers.sources import Line, PartitionBy
@@ -79,8 +80,7 @@ def write_exports(
     options: RunOptions,
 ) -> Json:
     """Read the stores back, judge every line and write the export files."""
-    stores = Stores(ports.change_log, ports.combos, ports.states, ports.quarantine, ports.warehouse)
-    sides = read_tables(stores), read_warehouse(stores)
+    sides = read_sides(ports)
     stream, _ = stream_names(settings)  # the quarantine holds what sinks refused of facts, too
     refused = [r for r in ports.quarantine.scan() if r.record.position.stream == stream]
     judge = Judge(settings.rules(), placed, sides[0], refused)

@@ -28,7 +28,7 @@ from pipeline.core.records import (
     write_aggregate,
 )
 from pipeline.core.rules import Rules
-from pipeline.ports.streams import Message, Shard
+from pipeline.ports.streams import Message, Shard, open_shards
 
 RECORD_BYTES_MAX = 1024 * 1024
 """The data of one Kinesis record, by default. Source: Kinesis quotas, PutRecord."""
@@ -115,7 +115,8 @@ class Partitioner:
 
     def __init__(self, rules: Rules, by: PartitionBy, shards: Sequence[Shard]) -> None:
         self._rules, self._by = rules, by
-        self._ranges = [shard.hash_range for shard in shards]
+        # A closed shard is listed for days, and owns no key any more.
+        self._ranges = [shard.hash_range for shard in open_shards(shards)]
 
     def messages(self, line: Line) -> Sequence[Outgoing]:
         """Return the messages of a line: one, but for an aggregate that spans shards.

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pipeline.adapters import dynamodb, memory
+from pipeline.adapters import dynamodb, memory, memory_rebuild, memory_repair
 from pipeline.adapters._aws import Aws
 from pipeline.adapters.kinesis import KinesisStream
+from pipeline.adapters.memory_upkeep import MemoryUpkeep
 from pipeline.adapters.s3 import S3Quarantine
 from pipeline.core.combos import ComboFold
 from pipeline.core.keyed_state import Fold
@@ -24,11 +25,18 @@ from pipeline.ports.quarantine import Quarantine
 from pipeline.ports.reports import Reports
 from pipeline.ports.states import StateStore
 from pipeline.ports.streams import Publisher, RecordStream
+from pipeline.ports.table_repair import TableRepair
+from pipeline.ports.upkeep import WarehouseUpkeep
 from pipeline.ports.warehouse import Warehouse
+from pipeline.ports.warehouse_rebuild import WarehouseRebuild
+from pipeline.ports.warehouse_repair import WarehouseRepair
 from pipeline.runtime.backoff import Backoff
 from pipeline.runtime.folding import Folding, FoldTables
 from pipeline.runtime.inventory import InventoryPorts, InventorySteps
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.adapters.postgres import PostgresServer
 
 
 class Stream(RecordStream, Publisher, Protocol):
@@ -57,9 +65,17 @@ class Ports(Protocol):
     @property
     def warehouse(self) -> Warehouse: ...
     @property
+    def upkeep(self) -> WarehouseUpkeep: ...
+    @property
     def reports(self) -> Reports: ...
     @property
     def cache(self) -> StockCache: ...
+    @property
+    def table_repair(self) -> TableRepair: ...
+    @property
+    def warehouse_repair(self) -> WarehouseRepair: ...
+    @property
+    def warehouse_rebuild(self) -> WarehouseRebuild: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +91,36 @@ class MemoryPorts:
     changes: memory.MemoryStream
     checkpoints: memory.MemoryCheckpoints
     warehouse: memory.MemoryWarehouse
+    upkeep: MemoryUpkeep
     reports: memory.MemoryReports
     cache: memory.MemoryCache
+    table_repair: memory_repair.MemoryTableRepair
+    warehouse_repair: memory_repair.MemoryWarehouseRepair
+    warehouse_rebuild: memory_rebuild.MemoryWarehouseRebuild
 
 
 def memory_ports(settings: Settings, shard_count: int, now: Callable[[], int]) -> MemoryPorts:
     """Build an empty installation in memory."""
     events = stream_names(settings)[0]
     warehouse = memory.MemoryWarehouse()
+    log, combos = memory.MemoryChangeLog(events), memory.MemoryCombos()
+    held = warehouse.changes, warehouse.effects, warehouse.dimensions
     return MemoryPorts(
         claims=memory.MemoryClaims(),
-        change_log=memory.MemoryChangeLog(events),
-        combos=memory.MemoryCombos(),
+        change_log=log,
+        combos=combos,
         states=memory.MemoryStates(),
         quarantine=memory.MemoryQuarantine(),
         events=memory.MemoryStream(events, shard_count, now),
         changes=memory.MemoryStream(stream_names(settings)[1], shard_count, now),
         checkpoints=memory.MemoryCheckpoints(),
         warehouse=warehouse,
+        upkeep=MemoryUpkeep(),
         reports=memory.MemoryReports(warehouse),
         cache=memory.MemoryCache(),
+        table_repair=memory_repair.MemoryTableRepair(log.rows, log.annotations, combos.items),
+        warehouse_repair=memory_repair.MemoryWarehouseRepair(*held),
+        warehouse_rebuild=memory_rebuild.MemoryWarehouseRebuild(*held),
     )
 
 
@@ -122,6 +148,19 @@ def inventory_steps(settings: Settings, epoch: int, ports: Ports, clock: Clock) 
     return InventorySteps(rules, outside, folding, patience)
 
 
+def _writer(settings: Settings, aws: Aws) -> dynamodb.ConditionalWriter:
+    single = settings.write_mode() == "single"
+    return dynamodb.SingleWrites(aws) if single else dynamodb.BatchWrites(aws)
+
+
+def postgres_server(settings: Settings, dsn: str, aws: Aws) -> "PostgresServer":
+    """Say how to connect to PostgreSQL: with its TLS, and with a token where IAM logs in."""
+    from pipeline.adapters.postgres import PostgresServer
+
+    token = aws.database_token if settings.postgres_login == "iam" else None
+    return PostgresServer(dsn, settings.postgres_tls, settings.postgres_ca_file, token)
+
+
 class AwsPorts:
     """Everything on AWS, or on what speaks its protocols.
 
@@ -137,7 +176,7 @@ class AwsPorts:
             settings.call_timeout.total_seconds(),
             settings.aws_credentials == "test",
         )
-        self._writer = dynamodb.SingleWrites(self.aws)
+        self.writer = _writer(settings, self.aws)
 
     def _table(self, name: str) -> str:
         return f"{self._settings.prefix}-{name}"
@@ -148,18 +187,18 @@ class AwsPorts:
         ttl = self._settings.claims_ttl
         ttl_us = None if ttl is None else ttl // timedelta(microseconds=1)
         table = self._table("processed_transactions")
-        return dynamodb.DynamoClaims(self.aws, self._writer, table, ttl_us)
+        return dynamodb.DynamoClaims(self.aws, self.writer, table, ttl_us)
 
     @cached_property
     def change_log(self) -> ChangeLog:
         """`inventory_change_log`."""
         table, stream = self._table("inventory_change_log"), stream_names(self._settings)[0]
-        return dynamodb.DynamoChangeLog(self.aws, self._writer, table, stream)
+        return dynamodb.DynamoChangeLog(self.aws, self.writer, table, stream)
 
     @cached_property
     def combos(self) -> ComboTable:
         """`inventory_combos`."""
-        return dynamodb.DynamoCombos(self.aws, self._writer, self._table("inventory_combos"))
+        return dynamodb.DynamoCombos(self.aws, self.writer, self._table("inventory_combos"))
 
     @cached_property
     def states(self) -> StateStore:
@@ -169,7 +208,7 @@ class AwsPorts:
             "stock_levels": dynamodb.StockLayout(self._table("stock_levels")),
         }
         by_fold = {fold.name: layouts[fold.table] for fold in folds(self._settings.rules())}
-        return dynamodb.DynamoStates(self.aws, self._writer, by_fold, self._table("keyed_state"))
+        return dynamodb.DynamoStates(self.aws, self.writer, by_fold, self._table("keyed_state"))
 
     @cached_property
     def quarantine(self) -> Quarantine:
@@ -194,16 +233,34 @@ class AwsPorts:
     @cached_property
     def warehouse(self) -> Warehouse:
         """PostgreSQL. Imported here, so that the inventory consumer runs without its driver."""
-        from pipeline.adapters.postgres import PostgresWarehouse
+        from pipeline.adapters.postgres import PostgresWarehouse, TimeLimits
 
-        return PostgresWarehouse(self._settings.postgres_dsn)
+        settings = self._settings
+        limits = TimeLimits(
+            settings.warehouse_statement_timeout.total_seconds(),
+            settings.warehouse_lock_timeout.total_seconds(),
+        )
+        return PostgresWarehouse(
+            self._postgres(settings.postgres_dsn), time_zone=settings.time_zone, limits=limits
+        )
+
+    @cached_property
+    def upkeep(self) -> WarehouseUpkeep:
+        """PostgreSQL's chores."""
+        from pipeline.adapters.postgres.upkeep import PostgresUpkeep
+
+        return PostgresUpkeep(self._postgres(self._settings.postgres_dsn))
 
     @cached_property
     def reports(self) -> Reports:
-        """PostgreSQL, through the analysts' views."""
-        from pipeline.adapters.postgres_reports import PostgresReports
+        """PostgreSQL, through the analysts' views; its replica, if there is one."""
+        from pipeline.adapters.postgres.reports import PostgresReports
 
-        return PostgresReports(self._settings.postgres_dsn)
+        settings = self._settings
+        return PostgresReports(self._postgres(settings.reports_dsn or settings.postgres_dsn))
+
+    def _postgres(self, dsn: str) -> "PostgresServer":
+        return postgres_server(self._settings, dsn, self.aws)
 
     @cached_property
     def cache(self) -> StockCache:
@@ -213,3 +270,25 @@ class AwsPorts:
         settings = self._settings
         ttl_s, timeout_s = settings.cache_ttl.total_seconds(), settings.call_timeout.total_seconds()
         return RedisCache(settings.redis_url, self._clock, ttl_s, timeout_s)
+
+    @cached_property
+    def table_repair(self) -> TableRepair:
+        """Change log and combos, by key."""
+        log, combos = self._table("inventory_change_log"), self._table("inventory_combos")
+        return dynamodb.DynamoTableRepair(self.aws, self.writer, log, combos)
+
+    @cached_property
+    def warehouse_repair(self) -> WarehouseRepair:
+        """PostgreSQL, past the loader."""
+        from pipeline.adapters.postgres.repair import PostgresWarehouseRepair
+
+        return PostgresWarehouseRepair(self._postgres(self._settings.postgres_dsn))
+
+    @cached_property
+    def warehouse_rebuild(self) -> WarehouseRebuild:
+        """PostgreSQL, past the loader."""
+        from pipeline.adapters.postgres.rebuild import PostgresWarehouseRebuild
+
+        settings = self._settings
+        where = self._postgres(settings.postgres_dsn)
+        return PostgresWarehouseRebuild(where, time_zone=settings.time_zone)

@@ -7,15 +7,31 @@ with a unit (`10m`, `1h`, `24h`, `7d`) or ISO 8601 (`PT10M`). Sets take a comma-
 import os
 import re
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+from zoneinfo import available_timezones
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pipeline.core.errors import UsageError
 from pipeline.core.rules import DedupeScope, Rules
 
 STREAM_RETENTION_HOURS = 168
 """What `infra/data.yaml` asks for: an outage over a long weekend loses nothing."""
+
+LOCALSTACK = {
+    "endpoint_url": "http://127.0.0.1:4566",
+    "aws_credentials": "test",
+    "postgres_dsn": "postgresql://tillstream:tillstream@127.0.0.1:15432/tillstream",
+    "redis_url": "redis://:tillstream@127.0.0.1:16379/0",
+}
+"""What `target = localstack` stands for.
+
+The ports of PostgreSQL and Redis are not their usual ones, which a developer's own servers hold.
+"""
+EMBEDDED_FILE = Path("stack.env")
+"""Where `tillstream stack` writes its addresses, and `target = embedded` reads them."""
 
 _UNITS = {"": 1, "ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
@@ -41,6 +57,9 @@ def _parse_set(value: Any) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
+KclInterval = Annotated[Duration, Field(ge=timedelta(milliseconds=1))]
+"""The client library counts in milliseconds, and ignores 0."""
+WriteMode: TypeAlias = Literal["batch", "single"]
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_parse_set), Field(min_length=1)]
 
 
@@ -51,12 +70,22 @@ class Settings(BaseSettings):
 
     prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,22}[a-z0-9]$")] = "tillstream"
     """Begins the name of every stream, table and bucket: two stacks can share an account."""
+    target: Literal["aws", "localstack", "embedded"] = "aws"
+    """Chooses the four settings below, as far as they are not set themselves."""
     region: str = "us-east-1"
     endpoint_url: str | None = None
     """One endpoint for every AWS service: the embedded stack, LocalStack. Unset: AWS itself."""
     aws_credentials: Literal["default", "test"] = "default"
     """`default`: wherever boto3 finds them. `test`: the fixed key that emulators take."""
     postgres_dsn: str = "postgresql://localhost/tillstream"
+    reports_dsn: str | None = None
+    """A read replica for reports. Unset: the warehouse itself."""
+    postgres_tls: Literal["prefer", "require", "verify-ca", "verify-full"] | None = None
+    """Unset: what the DSN's `sslmode` says; libpq's own default only prefers TLS."""
+    postgres_ca_file: str | None = None
+    """Whom TLS trusts: for RDS, its regional bundle of certificates."""
+    postgres_login: Literal["dsn", "iam"] = "dsn"
+    """`iam`: a token of RDS instead of a password, a new one for each connection."""
     redis_url: str = "redis://localhost:6379/0"
 
     categories: Names = Rules().categories
@@ -77,6 +106,12 @@ class Settings(BaseSettings):
     """Kinesis records a batch. Larger batches fold more events per commit; a crash repeats more."""
     calls_in_flight_max: Annotated[int, Field(ge=1, le=64)] = 8
     """Concurrent calls to one AWS service from one process, and the size of its connection pool."""
+    conditional_writes: WriteMode | None = None
+    """How DynamoDB is written: 25 statements a call over PartiQL, or one call an item.
+
+    Unset: `batch`, and `single` on the embedded stack, which answers PartiQL wrongly. Set `single`
+    where a policy forbids PartiQL.
+    """
     idle_wait: Duration = timedelta(milliseconds=500)
     """Pause after an empty read.
 
@@ -86,6 +121,25 @@ class Settings(BaseSettings):
     """How long one call is tried before the batch is given up; it comes again."""
     call_timeout: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=10)
     """Connecting, and waiting for an answer, of one call."""
+    kcl_failover_time: KclInterval = timedelta(seconds=10)
+    """Without a sign of life from the owner of a lease for so long, others may take it."""
+    kcl_assignment_interval: KclInterval = timedelta(seconds=10)
+    """Between two rounds in which the fleet's leader spreads leases over daemons."""
+    kcl_shard_sync_interval: KclInterval = timedelta(seconds=60)
+    """Between two looks of a daemon for shards without a lease."""
+    kcl_parent_poll_interval: KclInterval = timedelta(seconds=10)
+    """Between two looks of a child shard at whether its parents are finished."""
+    warehouse_statement_timeout: Duration = timedelta(seconds=60)
+    """Of one statement of a load; 0: none."""
+    warehouse_lock_timeout: Duration = timedelta(seconds=10)
+    """Of one wait of a load for a lock; 0: none."""
+    refresh_interval: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(minutes=5)
+    """How old the warehouse's stored reports may be.
+
+    Older still where refreshing them would take more than a tenth of the server's time.
+    """
+    time_zone: str = "UTC"
+    """IANA name: of locations that the warehouse meets for the first time."""
     cache_ttl: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(hours=1)
     """Life of a cache entry; up to a tenth is added at random."""
     claims_ttl: Duration | None = None
@@ -96,12 +150,40 @@ class Settings(BaseSettings):
     resend_horizon: Duration = timedelta(days=30)
     """How long after the first delivery a till or a batch upload may send a transaction again."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _aim(cls, given: dict[str, Any]) -> dict[str, Any]:
+        missing = LOCALSTACK.keys() - given.keys()
+        if given.get("target") == "localstack":
+            return LOCALSTACK | given
+        if given.get("target") == "embedded" and missing:
+            return _embedded() | given
+        return given
+
     @field_validator("arrival_clock")
     @classmethod
     def _aware(cls, moment: datetime | None) -> datetime | None:
         if moment is not None and moment.tzinfo is None:
             raise ValueError("needs an offset, such as Z")
         return moment
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in available_timezones() | {"UTC"}:
+            raise ValueError("no IANA time zone, such as Europe/London")
+        return name
+
+    @field_validator("conditional_writes")
+    @classmethod
+    def _possible(cls, mode: WriteMode | None, others: ValidationInfo) -> WriteMode | None:
+        if mode == "batch" and others.data.get("target") == "embedded":
+            raise ValueError("the embedded stack takes single alone")
+        return mode
+
+    def write_mode(self) -> WriteMode:
+        """Return how DynamoDB is written."""
+        return self.conditional_writes or ("single" if self.target == "embedded" else "batch")
 
     def environment(self) -> dict[str, str]:
         """Return this process's environment with these settings in it, for a child process."""
@@ -125,6 +207,18 @@ class Settings(BaseSettings):
             state_entries_max=self.state_entries_max,
             state_bytes_max=self.state_bytes_max,
         )
+
+
+def _embedded() -> dict[str, str]:
+    """Read where the embedded servers of this folder are."""
+    try:
+        pairs = (line.partition("=") for line in EMBEDDED_FILE.read_text().splitlines())
+    except FileNotFoundError:
+        raise UsageError(
+            f"target embedded: no {EMBEDDED_FILE} here; `tillstream stack` writes it while it runs"
+        ) from None
+    said = {name.removeprefix("TILLSTREAM_").lower(): value for name, _, value in pairs}
+    return {"aws_credentials": "test"} | {k: v for k, v in said.items() if k in LOCALSTACK}
 
 
 def _text(value: Any) -> str:

@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from consumers.embedded import EmbeddedStack, Endpoints
-from pipeline.adapters.clock import SystemClock
-from tests.stacks import STACKS, deployed, fresh, install
+from tests.localstack_servers import running_localstack
+from tests.stacks import DEFAULT_STACKS, ON_SERVERS, install, install_on_servers
 
 if TYPE_CHECKING:
     from pipeline.bootstrap import AwsPorts, Ports
+
+ON_LOCALSTACK_ALONE = Path(__file__).parent / "localstack"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the stacks to hold the contracts against."""
+    parser.addoption(
+        "--stacks",
+        default=",".join(DEFAULT_STACKS),
+        help=f"stacks for the contract suites, of memory,{','.join(ON_SERVERS)}",
+    )
+    parser.addoption(
+        "--postgres-dsn",
+        help="a superuser's DSN of a server of another version, for the suites of the warehouse",
+    )
+
+
+def asked_for(config: pytest.Config) -> list[str]:
+    """Return the stacks of the option."""
+    stacks: str = config.getoption("--stacks")
+    return stacks.split(",")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what needs LocalStack where nobody asks for LocalStack."""
+    if collection_path == ON_LOCALSTACK_ALONE and "localstack" not in config.getoption("--stacks"):
+        return True
+    return None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what takes an installation on each stack."""
+    stacks = asked_for(metafunc.config)
+    on_servers = [stack for stack in stacks if stack in ON_SERVERS]
+    of_fixture = {"ports": stacks, "empty_ports": stacks, "aws_ports": on_servers}
+    for fixture in of_fixture.keys() & set(metafunc.fixturenames):
+        metafunc.parametrize(fixture, of_fixture[fixture], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -22,19 +60,44 @@ def embedded() -> Iterator[Endpoints]:
         yield endpoints
 
 
-@pytest.fixture(scope="module", params=STACKS)
+@pytest.fixture(scope="session")
+def localstack() -> Iterator[Endpoints]:
+    """LocalStack for the whole run, and an empty warehouse."""
+    with running_localstack() as endpoints:
+        yield endpoints
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> Endpoints:
+    """The servers of the first stack that has any, for what cares little how it is written."""
+    stack = next(stack for stack in asked_for(request.config) if stack in ON_SERVERS)
+    endpoints: Endpoints = request.getfixturevalue(ON_SERVERS[stack].fixture)
+    return endpoints
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> str:
+    """A superuser's DSN: of `--postgres-dsn`, or of the stack's own server."""
+    given: str | None = request.config.getoption("--postgres-dsn")
+    if given is not None:
+        return given
+    endpoints: Endpoints = request.getfixturevalue("servers")
+    return endpoints.postgres_dsn
+
+
+@pytest.fixture(scope="module")
 def ports(request: pytest.FixtureRequest) -> Ports:
     """One installation a module and stack: tests keep apart by names that nobody else uses."""
     return install(request.param, request)
 
 
-@pytest.fixture(params=STACKS)
+@pytest.fixture
 def empty_ports(request: pytest.FixtureRequest) -> Ports:
     """An installation of its own."""
     return install(request.param, request)
 
 
 @pytest.fixture(scope="module")
-def aws_ports(embedded: Endpoints) -> AwsPorts:
+def aws_ports(request: pytest.FixtureRequest) -> AwsPorts:
     """The real adapters alone, for what only a service can do."""
-    return deployed(fresh("faults"), embedded, SystemClock())
+    return install_on_servers(request.param, request)

@@ -61,7 +61,7 @@ class Hooked:
 class HookedPorts:
     """The ports of the inventory consumer behind one hook; any other port is as it was."""
 
-    HOOKED = ("claims", "change_log", "combos", "states", "quarantine", "changes")
+    HOOKED: Sequence[str] = ("claims", "change_log", "combos", "states", "quarantine", "changes")
 
     def __init__(self, ports: MemoryPorts, around: Callable[..., Any]) -> None:
         self._ports, self._around = ports, around

@@ -1,22 +1,25 @@
 """Databases of their own for tests that share one PostgreSQL server."""
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-
-_numbers = count(1)
 
 
 @contextmanager
 def new_database(server_dsn: str, options: str = "") -> Iterator[str]:
     """Lend a database made with `options` of CREATE DATABASE; drop it, whoever is still in it."""
-    name = f"tillstream_test_{next(_numbers)}"
+    name = f"tillstream_test_{secrets.token_hex(6)}"
+    _execute(server_dsn, f"create database {name} {options}")
+    try:
+        yield make_conninfo(server_dsn, dbname=name)
+    finally:
+        _execute(server_dsn, f"drop database {name} with (force)")
+
+
+def _execute(server_dsn: str, statement: str) -> None:
+    # A connection each time: tests stop the server in between.
     with psycopg.connect(server_dsn, autocommit=True) as server:
-        server.execute(f"create database {name} {options}")
-        try:
-            yield make_conninfo(server_dsn, dbname=name)
-        finally:
-            server.execute(f"drop database {name} with (force)")
+        server.execute(statement)

@@ -17,14 +17,15 @@ Answer = dict[str, Any]
 
 
 class _Budget:
-    """So many hits, whichever thread comes."""
+    """So many hits, whichever thread comes; a fault that hit nothing would prove nothing."""
 
     def __init__(self, times: int) -> None:
-        self._left, self._lock = times, Lock()
+        self._left, self._lock, self.spent = times, Lock(), False
 
     def spend(self) -> bool:
         with self._lock:
             self._left -= 1
+            self.spent = True
             return self._left >= 0
 
 
@@ -52,6 +53,7 @@ def answer_lost(client: Any, operation: str, times: int = 1) -> Iterator[None]:
 
     with _listening(client, _event(client, "after-call", operation), lose):
         yield
+    assert budget.spent, f"no {operation} was called"
 
 
 @contextmanager
@@ -72,6 +74,19 @@ def refused(
 
     with _listening(client, _event(client, "before-call", operation), refuse):
         yield
+    assert budget.spent, f"no {operation} was called"
+
+
+@contextmanager
+def asked(client: Any, operation: str) -> Iterator[list[Answer]]:
+    """Collect the parameters of every call of an operation."""
+    requests: list[Answer] = []
+
+    def note(params: Answer, **_: Any) -> None:
+        requests.append(params)
+
+    with _listening(client, _event(client, "provide-client-params", operation), note):
+        yield requests
 
 
 @contextmanager
@@ -98,3 +113,4 @@ def answer_changed(
 
     with _listening(client, _event(client, "after-call", operation), alter):
         yield
+    assert budget.spent, f"no {operation} was called"

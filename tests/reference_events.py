@@ -9,7 +9,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from pipeline.core.rules import Rules
 
@@ -296,13 +296,14 @@ def open_aggregate(data: bytes, owned: tuple[int, int]) -> list[bytes] | None:
     _check(len(data) >= 20 and _md5(body) == digest, "bad_aggregate")
     top = _message(body)
     members, hash_keys = [], []
-    for raw in top.get(3, ()):
-        entry = _message(raw)
-        _check(1 in entry and 3 in entry, "bad_aggregate")
-        key = _pick(top.get(1, ()), entry[1][-1])
-        explicit = _pick(top.get(2, ()), entry[2][-1]) if 2 in entry else None
-        hash_keys.append(int.from_bytes(_md5(key)) if explicit is None else int(explicit))
-        members.append(entry[3][-1])
+    for raw in top.get((3, _LENGTH), ()):
+        entry = _message(raw, depth=1)
+        _check((1, _VARINT) in entry and (3, _LENGTH) in entry, "bad_aggregate")
+        key = _pick(top.get((1, _LENGTH), ()), entry[1, _VARINT][-1])
+        indexes = entry.get((2, _VARINT), [])
+        explicit = _pick(top.get((2, _LENGTH), ()), indexes[-1]) if indexes else None
+        hash_keys.append(_hash_key(key, explicit))
+        members.append(entry[3, _LENGTH][-1])
     return members if all(owned[0] <= key <= owned[1] for key in hash_keys) else None
 
 
@@ -315,29 +316,71 @@ def _pick(table: Sequence[Any], index: int) -> bytes:
     return bytes(table[index])
 
 
-def _message(data: bytes) -> dict[int, list[Any]]:
-    """Decode one protobuf message into the values of each field number."""
-    found: dict[int, list[Any]] = {}
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        number, kind = tag >> 3, tag & 7
-        _check(kind in (0, 2) and number > 0, "bad_aggregate")
-        value: Any
-        value, at = _varint(data, at)
-        if kind == 2:
-            _check(at + value <= len(data), "bad_aggregate")
-            value, at = data[at : at + value], at + value
-        found.setdefault(number, []).append(value)
+def _hash_key(key: bytes, explicit: bytes | None) -> int:
+    """Hash the key as text, which is what the client library makes of it: odd bytes are U+FFFD."""
+    if explicit is None:
+        return int.from_bytes(_md5(key.decode("utf-8", "replace").encode()))
+    _check(explicit != b"" and not explicit.strip(b"0123456789"), "bad_aggregate")
+    digits = explicit.lstrip(b"0")
+    _check(len(digits) <= 39 and int(digits or b"0") < 2**128, "bad_aggregate")
+    return int(digits or b"0")
+
+
+_VARINT, _FIXED64, _LENGTH, _GROUP, _END, _FIXED32 = range(6)
+_Found: TypeAlias = dict[tuple[int, int], list[Any]]
+
+
+def _message(data: bytes, depth: int = 0) -> _Found:
+    """Decode one protobuf message into the values of each field number and wire type.
+
+    A known number under another wire type is an unknown field: skipped, but it must be well formed.
+    """
+    found, at = _fields_of(data, 0, None, depth)
+    _check(at == len(data), "bad_aggregate")
     return found
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _fields_of(data: bytes, at: int, group: int | None, depth: int) -> tuple[_Found, int]:
+    """Decode fields up to the end of the data, or of the group; groups nest 100 deep at most.
+
+    Number 0 is no field, and the decoder does not mind it inside a group, which nobody writes.
+    """
+    _check(depth <= 100, "bad_aggregate")
+    found: _Found = {}
+    while at < len(data):
+        tag, at = _varint(data, at, 32)
+        number, kind = tag >> 3, tag & 7
+        _check(number > 0 or group is not None, "bad_aggregate")
+        if kind == _END:
+            _check(number == group, "bad_aggregate")
+            return found, at
+        value: Any
+        if kind == _GROUP:
+            value, at = _fields_of(data, at, number, depth + 1)
+        else:
+            value, at = _scalar(data, at, kind)
+        found.setdefault((number, kind), []).append(value)
+    _check(group is None, "bad_aggregate")
+    return found, at
+
+
+def _scalar(data: bytes, at: int, kind: int) -> tuple[Any, int]:
+    if kind == _VARINT:
+        return _varint(data, at, 64)
+    sizes = {_FIXED64: 8, _FIXED32: 4}
+    size, at = _varint(data, at, 32) if kind == _LENGTH else (sizes.get(kind, len(data)), at)
+    _check(at + size <= len(data) and kind <= _FIXED32, "bad_aggregate")
+    return data[at : at + size], at + size
+
+
+def _varint(data: bytes, at: int, bits: int) -> tuple[int, int]:
+    """Read a number; a tag or a length has five bytes at most, any other ten, the rest is cut."""
     value = shift = 0
     while True:
-        _check(at < len(data) and shift < 70, "bad_aggregate")
+        _check(at < len(data) and shift < bits, "bad_aggregate")
         value |= (data[at] & 127) << shift
         shift += 7
         at += 1
         if not data[at - 1] & 128:
-            return value, at
+            _check(bits == 64 or value < 2**32, "bad_aggregate")
+            return value % 2**bits, at

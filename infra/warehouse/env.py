@@ -1,6 +1,6 @@
 """Alembic's environment: run the migrations on the connection that the caller hands over.
 
-Only `pipeline.adapters.postgres_migrations` may call this: it holds the lock and the transaction.
+Only `pipeline.adapters.postgres.migrations` may call this: it holds the lock and the transaction.
 There is no alembic.ini, since the DSN would then have a second home.
 """
 

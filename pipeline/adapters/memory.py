@@ -15,19 +15,22 @@ from pipeline.core.changes import (
     ChangeRecorded,
     ComboChanged,
     Effect,
+    Fact,
     StockChanged,
     effect_key,
 )
 from pipeline.core.claims import Claim, Holder
-from pipeline.core.errors import FellBehind, LeaseLost, SystemFault
+from pipeline.core.errors import FellBehind, LeaseLost, SystemFault, ValueRefused
 from pipeline.core.keyed_state import KeyedState, StateKey
 from pipeline.core.positions import Order, Position
+from pipeline.core.reconciling import Member, members
 from pipeline.core.records import HASH_KEY_MAX, HashRange, Record, hash_key
 from pipeline.core.step import Refusal, holder_of
 from pipeline.ports.cache import CachedStock, Stale, StockId
 from pipeline.ports.change_log import RowKey
 from pipeline.ports.checkpoints import Checkpoint
 from pipeline.ports.reports import Fall, Seller
+from pipeline.ports.scans import WHOLE, Segment
 from pipeline.ports.states import Commit, PinnedRules
 from pipeline.ports.streams import Cursor, Message, Page, Shard, Start
 from pipeline.ports.warehouse import FactBatch, WarehouseRows
@@ -52,6 +55,10 @@ class MemoryClaims:
                 held = self.items.setdefault(claim.claim_id, claim)
                 answers[claim.claim_id] = Holder(held.fingerprint, held.position, fresh)
         return answers
+
+    def scan(self) -> Iterator[Claim]:
+        """Read every claim."""
+        return iter(list(self.items.values()))
 
 
 class MemoryChangeLog:
@@ -84,9 +91,12 @@ class MemoryChangeLog:
                 _keep_newest(self.annotations, key, note)
         return ()
 
-    def scan(self) -> Iterator[tuple[ChangeRecorded, ChangeAnnotated | None]]:
+    def scan(
+        self, segment: Segment = WHOLE
+    ) -> Iterator[tuple[ChangeRecorded, ChangeAnnotated | None]]:
         """Read every row with its annotation."""
-        return iter([(row, self.annotations.get(key)) for key, row in self.rows.items()])
+        found = [(key, row) for key, row in self.rows.items() if segment.holds(*key)]
+        return iter([(row, self.annotations.get(key)) for key, row in found])
 
 
 class MemoryCombos:
@@ -103,9 +113,9 @@ class MemoryCombos:
                 _keep_newest(self.items, combo.combo_id, combo)
         return ()
 
-    def scan(self) -> Iterator[ComboChanged]:
+    def scan(self, segment: Segment = WHOLE) -> Iterator[ComboChanged]:
         """Read every combo."""
-        return iter(list(self.items.values()))
+        return iter([combo for key, combo in self.items.items() if segment.holds(key)])
 
 
 class MemoryStates:
@@ -138,9 +148,10 @@ class MemoryStates:
             self.pinned = self.pinned or rules
             return self.pinned
 
-    def scan(self, fold: str) -> Iterator[KeyedState]:
+    def scan(self, fold: str, segment: Segment = WHOLE) -> Iterator[KeyedState]:
         """Read every state of a fold."""
-        return iter([state for key, state in self.items.items() if key.fold == fold])
+        found = [(key, state) for key, state in self.items.items() if key.fold == fold]
+        return iter([state for key, state in found if segment.holds(*key.parts)])
 
 
 class MemoryQuarantine:
@@ -277,16 +288,20 @@ class MemoryWarehouse:
     def __init__(self) -> None:
         self.changes: dict[RowKey, ChangeRecorded] = {}
         self.effects: dict[tuple[str, ...], Effect] = {}
+        self.dimensions: set[Member] = set()
         self.positions: dict[tuple[str, str], Order] = defaultdict(lambda: (-1, -1))
         self._lock = Lock()
 
     def load(self, batch: FactBatch) -> None:
-        """Write a batch and its position. Raises FellBehind if it does not join on."""
+        """Write a batch and its position, or raise FellBehind or ValueRefused."""
         key = batch.consumer, batch.shard_id
+        for fact in batch.facts:
+            _check(fact)
         with self._lock:
             if not batch.joins(self.positions.get(key)):
                 raise FellBehind(batch.shard_id)
             for fact in batch.facts:
+                self.dimensions |= members(fact)
                 if isinstance(fact, ChangeRecorded):
                     self.changes.setdefault((fact.location, fact.transaction_id), fact)
                 else:
@@ -310,6 +325,16 @@ class MemoryWarehouse:
             iter([effect for effect in effects if isinstance(effect, ComboChanged)]),
             iter([effect for effect in effects if isinstance(effect, StockChanged)]),
         )
+
+
+def _check(fact: Fact) -> None:
+    """Refuse what a relational database cannot hold: no Unicode, NUL, more than 64 bits."""
+    texts = "".join(value for value in fact if isinstance(value, str))
+    numbers = [n for name, n in zip(fact._fields, fact, strict=True) if name != "sequence"]
+    large = any(isinstance(n, int) and not -(2**63) <= n < 2**63 for n in numbers)
+    odd = not texts.isascii() and any("\ud800" <= c <= "\udfff" for c in texts)
+    if large or odd or "\0" in texts:
+        raise ValueRefused("a value that no database can hold")
 
 
 class MemoryReports:

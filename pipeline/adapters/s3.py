@@ -9,7 +9,7 @@ from pipeline.adapters._aws import Aws, translated
 from pipeline.core.instants import format_instant, read_instant
 from pipeline.core.positions import parse_position
 from pipeline.core.records import Record
-from pipeline.core.step import Refusal
+from pipeline.core.step import REFUSAL_KINDS, Refusal
 
 
 class S3Quarantine:
@@ -43,12 +43,13 @@ class S3Quarantine:
         return key
 
     def scan(self) -> Iterator[Refusal]:
-        """Read every object back."""
-        pages = self._aws.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        """Read every refusal back, past what Lambda puts here: batches that it gave up."""
         with translated("quarantine"):
-            for page in pages:
-                for entry in page.get("Contents", ()):
-                    yield self._get(entry["Key"])
+            for kind in REFUSAL_KINDS:
+                pages = self._aws.s3.get_paginator("list_objects_v2")
+                for page in pages.paginate(Bucket=self.bucket, Prefix=f"{kind}/"):
+                    for entry in page.get("Contents", ()):
+                        yield self._get(entry["Key"])
 
     def _get(self, key: str) -> Refusal:
         found = self._aws.s3.get_object(Bucket=self.bucket, Key=key)

@@ -4,7 +4,8 @@
 TillstreamError
 +-- SystemFault              the outside failed; the batch was not finished and comes again
 |   +-- TransientFault       worth another try: throttled, timed out, connection lost
-|   `-- BudgetExhausted      tried for as long as the budget allows
+|   +-- BudgetExhausted      tried for as long as the budget allows
+|   `-- ValueRefused         a store takes a value for impossible; without it the rest would do
 +-- Stopping                 asked to stop while waiting; the batch was not finished
 +-- FellBehind               a sink was set back under its consumer; starting again mends it
 +-- LeaseLost                another worker owns the shard now: an ordinary outcome for a fleet
@@ -30,6 +31,13 @@ class TransientFault(SystemFault):
 
 class BudgetExhausted(SystemFault):
     """A call kept failing for its whole retry budget."""
+
+
+class ValueRefused(SystemFault):
+    """A store refuses a value, and would again. Nothing was written.
+
+    Whoever can leave the value out, and keep it elsewhere, goes on; for others it is a fault.
+    """
 
 
 class Stopping(TillstreamError):

@@ -34,11 +34,13 @@ class Reason(StrEnum):
 
 
 class FactReason(StrEnum):
-    """Why a record on the internal stream could not be read as a fact."""
+    """Why a record on the internal stream could not be used."""
 
     BAD_FACT = "bad_fact"
     UNKNOWN_FACT = "unknown_fact"
     UNSUPPORTED_SCHEMA = "unsupported_schema"
+    REFUSED_VALUE = "refused_value"
+    """A fact, but the warehouse refuses a value in it."""
 
 
 def _event(**overrides: str) -> bytes:

@@ -11,6 +11,7 @@ Source: the aggregation format of amazon-kinesis-producer, and AggregatorUtil of
 amazon-kinesis-client.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from hashlib import md5
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ from pipeline.core.positions import Position
 KPL_MAGIC = b"\xf3\x89\x9a\xc2"
 _DIGEST_BYTES = 16
 HASH_KEY_MAX = 2**128 - 1
+_HASH_KEY = re.compile(rb"0*([0-9]{1,39})")
+"""Bounded before it is read: how many digits Python reads at all is a setting of the process."""
 
 
 class HashRange(NamedTuple):
@@ -95,7 +98,8 @@ def deaggregate(record: Record, owned: HashRange) -> list[Record] | None:
     Raises BadAggregate for a magic with a broken body; members of an aggregate are never opened
     again.
     """
-    if not record.data.startswith(KPL_MAGIC):
+    # With a sub-sequence number it is a member already, opened by whoever handed it to us.
+    if record.position.sub or not record.data.startswith(KPL_MAGIC):
         return [record]
     members = read_aggregate(record.data)
     if not all(owned.holds(member.hash_key) for member in members):
@@ -129,9 +133,15 @@ def _user_record(message: Any, entry: Any) -> UserRecord:
     explicit: int | None = None
     if entry.HasField("explicit_hash_key_index"):
         digits = _at(message.explicit_hash_key_table, entry.explicit_hash_key_index)
-        if not digits.isdigit() or (explicit := int(digits)) > HASH_KEY_MAX:
-            raise BadAggregate("explicit hash key")
+        explicit = _explicit_hash_key(digits)
     return UserRecord(key, entry.data, explicit)
+
+
+def _explicit_hash_key(digits: bytes) -> int:
+    match = _HASH_KEY.fullmatch(digits)
+    if match is None or (explicit := int(match.group(1))) > HASH_KEY_MAX:
+        raise BadAggregate("explicit hash key")
+    return explicit
 
 
 def _at(table: Any, index: int) -> bytes:

@@ -21,9 +21,11 @@ from pipeline.core.rules import Rules
 Identity = TypeVar("Identity", bound=Hashable)
 _CARRY_ON = (Verdict.NEW, Verdict.REDELIVERED)
 
+REFUSAL_KINDS = ("rejected", "conflict")
+
 
 class Refusal(NamedTuple):
-    """A user record that goes to quarantine, and why; `kind` is rejected or conflict."""
+    """A user record that goes to quarantine, and why; `kind` is one of REFUSAL_KINDS."""
 
     kind: str
     reason: str
@@ -134,6 +136,27 @@ def row_of(claim: Claim) -> ChangeRecorded:
         position.sub,
         claim.arrival,
     )
+
+
+def event_of(row: ChangeRecorded) -> PosEvent:
+    """Read the event back from its row; it was judged before the row was written."""
+    return PosEvent.model_construct(
+        location=row.location,
+        transaction_id=row.transaction_id,
+        product_id=row.product_id,
+        base_product_id=row.base_product_id,
+        category=row.category,
+        change=row.change,
+        instant=row.instant,
+        source=row.source,
+    )
+
+
+def claim_from_row(row: ChangeRecorded, stream: str, rules: Rules) -> Claim:
+    """Write the claim that a row must have had."""
+    position = Position(stream, row.shard_id, row.sequence, row.sub)
+    identity = claim_id(row, rules.dedupe_scope)
+    return Claim(identity, event_of(row), fingerprint(row), position, row.ingested_at)
 
 
 def holder_of(row: ChangeRecorded, stream: str, *, fresh: bool) -> Holder:

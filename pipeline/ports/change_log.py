@@ -5,6 +5,7 @@ from typing import Protocol, TypeAlias
 
 from pipeline.core.changes import ChangeAnnotated, ChangeRecorded
 from pipeline.core.claims import Holder
+from pipeline.ports.scans import WHOLE, Segment
 
 RowKey: TypeAlias = tuple[str, str]
 """(location, transaction_id)."""
@@ -24,8 +25,10 @@ class ChangeLog(Protocol):
     def annotate(self, annotations: Sequence[ChangeAnnotated]) -> Sequence[ChangeAnnotated]:
         """Replace annotations of lower revision; return those not done yet."""
 
-    def scan(self) -> Iterator[tuple[ChangeRecorded, ChangeAnnotated | None]]:
-        """Read every row with its annotation, in no order.
+    def scan(
+        self, segment: Segment = WHOLE
+    ) -> Iterator[tuple[ChangeRecorded, ChangeAnnotated | None]]:
+        """Read every row of a segment with its annotation, in no order.
 
         For exports and audits, not for the hot path.
         """

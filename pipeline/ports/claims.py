@@ -1,6 +1,6 @@
 """The claims: `processed_transactions`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from pipeline.core.claims import Claim, Holder
@@ -17,3 +17,6 @@ class ClaimStore(Protocol):
 
     def claim(self, claims: Sequence[Claim]) -> Mapping[str, Holder]:
         """Insert what is absent and return who holds, by claim id."""
+
+    def scan(self) -> Iterator[Claim]:
+        """Read every claim whole, in no order. For audits, not for the hot path."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from pipeline.core.changes import ComboChanged
+from pipeline.ports.scans import WHOLE, Segment
 
 
 class ComboTable(Protocol):
@@ -15,5 +16,5 @@ class ComboTable(Protocol):
     def upsert(self, combos: Sequence[ComboChanged]) -> Sequence[ComboChanged]:
         """Write combos whose revision is higher than the stored one; return those not done yet."""
 
-    def scan(self) -> Iterator[ComboChanged]:
-        """Read every combo, retracted ones too, in no order."""
+    def scan(self, segment: Segment = WHOLE) -> Iterator[ComboChanged]:
+        """Read every combo of a segment, retracted ones too, in no order."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pipeline.core.keyed_state import KeyedState, StateKey
+from pipeline.ports.scans import WHOLE, Segment
 
 
 class Commit(NamedTuple):
@@ -43,5 +44,5 @@ class StateStore(Protocol):
     def pin(self, rules: PinnedRules) -> PinnedRules:
         """Store the rules if none are, and return the ones that hold."""
 
-    def scan(self, fold: str) -> Iterator[KeyedState]:
-        """Read every state of a fold, in no order."""
+    def scan(self, fold: str, segment: Segment = WHOLE) -> Iterator[KeyedState]:
+        """Read every state of a fold in a segment of its table, in no order."""

@@ -23,6 +23,12 @@ class Shard(NamedTuple):
     parents: tuple[str, ...] = ()
 
 
+def open_shards(shards: Sequence[Shard]) -> list[Shard]:
+    """Return the shards that still take records: those that were neither split nor merged."""
+    parents = {parent for shard in shards for parent in shard.parents}
+    return [shard for shard in shards if shard.shard_id not in parents]
+
+
 class Start(NamedTuple):
     """Where to begin a shard.
 

@@ -42,10 +42,14 @@ class Warehouse(Protocol):
     loaded once and is gone, since somebody restored the warehouse under a running consumer. It is
     refused whole with FellBehind: loading it would move the position past the gap, and nothing
     would ever fill that.
+
+    A batch with a value that the store cannot hold, whatever the wire allowed, is refused whole
+    with ValueRefused, so that its caller finds out which by offering parts. Everything else that
+    goes wrong is a SystemFault, and a TransientFault where waiting may mend it.
     """
 
     def load(self, batch: FactBatch) -> None:
-        """Write a batch and its position. Raises FellBehind if it does not join on."""
+        """Write a batch and its position, or raise FellBehind or ValueRefused."""
 
     def position(self, consumer: str, shard_id: str) -> Order | None:
         """Return the position of the last batch that was loaded from a shard."""

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.core.changes import ChangeAnnotated, Fact, fact_partition_key, to_wire
+from pipeline.core.changes import ChangeAnnotated, Fact
 from pipeline.core.claims import Claim, Verdict
 from pipeline.core.records import Batch
 from pipeline.core.rules import Rules
@@ -38,8 +38,9 @@ from pipeline.core.step import (
 from pipeline.ports.change_log import ChangeLog, RowKey
 from pipeline.ports.claims import ClaimStore
 from pipeline.ports.quarantine import Quarantine
-from pipeline.ports.streams import Message, Publisher
+from pipeline.ports.streams import Publisher
 from pipeline.runtime.backoff import Backoff
+from pipeline.runtime.facts import publish_facts
 from pipeline.runtime.folding import Folding
 from pipeline.runtime.handler import BatchReport
 
@@ -101,12 +102,7 @@ class InventorySteps:
         return settle_all(accepted, holders, _row_key)
 
     def _publish(self, facts: Sequence[Fact]) -> None:
-        messages = [Message(to_wire(fact), fact_partition_key(fact)) for fact in facts]
-        self._backoff.drain("publish", self._publish_once, messages)
-
-    def _publish_once(self, messages: Sequence[Message]) -> Sequence[Message]:
-        placed = self._ports.publisher.publish(messages)
-        return [m for m, position in zip(messages, placed, strict=True) if position is None]
+        publish_facts(facts, self._ports.publisher, self._backoff)
 
 
 def _row_key(claim: Claim) -> RowKey:

@@ -141,14 +141,14 @@ TTL_S = 3_600.0
 
 
 @pytest.fixture(scope="module")
-def server(embedded: Endpoints) -> Iterator[Any]:
-    with redis.Redis.from_url(embedded.redis_url, decode_responses=True) as client:
+def server(servers: Endpoints) -> Iterator[Any]:
+    with redis.Redis.from_url(servers.redis_url, decode_responses=True) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def real(embedded: Endpoints) -> StockCache:
-    return RedisCache(embedded.redis_url, SystemClock(), TTL_S, 5.0)
+def real(servers: Endpoints) -> StockCache:
+    return RedisCache(servers.redis_url, SystemClock(), TTL_S, 5.0)
 
 
 @contextmanager

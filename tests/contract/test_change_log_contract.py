@@ -11,7 +11,7 @@ from pipeline.core.errors import SystemFault, TransientFault
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.instants import EARLIEST, LATEST, parse_instant
 from tests.faults import answer_lost, refused
-from tests.stacks import fresh
+from tests.stacks import fresh, write_call
 
 NOON = parse_instant("2011-10-03T12:00:00.000001Z")
 SEQUENCE_129_DIGITS = 10**129 - 1
@@ -236,7 +236,7 @@ def test_a_scan_reads_every_row_once(empty_ports: Ports) -> None:
 # ------------------------------------------------------------------- what only a service can do
 def test_a_row_whose_answer_was_lost_finds_itself(aws_ports: AwsPorts) -> None:
     name = fresh("t")
-    with answer_lost(aws_ports.aws.dynamodb, "PutItem"):
+    with answer_lost(aws_ports.aws.dynamodb, write_call(aws_ports, "PutItem")):
         first = aws_ports.change_log.record([row(name)])
     again = aws_ports.change_log.record([row(name)])["GB-1", name]
     assert (first, again.position.order, again.fresh) == ({}, (12, 0), False)
@@ -245,7 +245,7 @@ def test_a_row_whose_answer_was_lost_finds_itself(aws_ports: AwsPorts) -> None:
 def test_an_annotation_whose_answer_was_lost_comes_back(aws_ports: AwsPorts) -> None:
     name = fresh("t")
     aws_ports.change_log.record([row(name)])
-    with answer_lost(aws_ports.aws.dynamodb, "UpdateItem"):
+    with answer_lost(aws_ports.aws.dynamodb, write_call(aws_ports, "UpdateItem")):
         left = aws_ports.change_log.annotate([note(name, 1, "c1")])
     assert left == [note(name, 1, "c1")]
 
@@ -255,7 +255,7 @@ def test_an_annotation_whose_answer_was_lost_is_done_when_offered_again(
 ) -> None:
     name = fresh("t")
     aws_ports.change_log.record([row(name)])
-    with answer_lost(aws_ports.aws.dynamodb, "UpdateItem"):
+    with answer_lost(aws_ports.aws.dynamodb, write_call(aws_ports, "UpdateItem")):
         left = aws_ports.change_log.annotate([note(name, 1, "c1")])
     assert (aws_ports.change_log.annotate(left), read_back(aws_ports, name)[1]) == (
         [],
@@ -264,10 +264,11 @@ def test_an_annotation_whose_answer_was_lost_is_done_when_offered_again(
 
 
 def test_throttled_annotations_alone_come_back(aws_ports: AwsPorts) -> None:
-    names = [fresh("t") for _ in range(6)]
+    names = [fresh("t") for _ in range(60)]
     aws_ports.change_log.record([row(name) for name in names])
-    with refused(aws_ports.aws.dynamodb, "UpdateItem", "ThrottlingException", times=2):
+    update = write_call(aws_ports, "UpdateItem")
+    with refused(aws_ports.aws.dynamodb, update, "ThrottlingException"):
         left = aws_ports.change_log.annotate([note(name, 1, "c1") for name in names])
     found = {r.transaction_id: told for r, told in aws_ports.change_log.scan()}
     assert {n.transaction_id for n in left} == {name for name in names if not found[name]}
-    assert len(left) == 2
+    assert 1 <= len(left) <= 25

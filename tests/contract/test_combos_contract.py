@@ -9,7 +9,7 @@ from pipeline.bootstrap import AwsPorts, Ports
 from pipeline.core.changes import ComboChanged, ComboStatus
 from pipeline.core.instants import EARLIEST, LATEST, parse_instant
 from tests.faults import answer_lost, asked_with, refused
-from tests.stacks import fresh
+from tests.stacks import fresh, write_call
 
 NOON = parse_instant("2011-10-03T12:00:00.000001Z")
 
@@ -99,24 +99,25 @@ def test_a_scan_of_nothing_is_empty(empty_ports: Ports) -> None:
 # ------------------------------------------------------------------- what only a service can do
 def test_a_combo_whose_answer_was_lost_comes_back(aws_ports: AwsPorts) -> None:
     made = combo(fresh("c"), 1)
-    with answer_lost(aws_ports.aws.dynamodb, "UpdateItem"):
+    with answer_lost(aws_ports.aws.dynamodb, write_call(aws_ports, "UpdateItem")):
         assert aws_ports.combos.upsert([made]) == [made]
 
 
 def test_a_combo_whose_answer_was_lost_is_done_when_offered_again(aws_ports: AwsPorts) -> None:
     made = combo(fresh("c"), 1)
-    with answer_lost(aws_ports.aws.dynamodb, "UpdateItem"):
+    with answer_lost(aws_ports.aws.dynamodb, write_call(aws_ports, "UpdateItem")):
         left = aws_ports.combos.upsert([made])
     assert (aws_ports.combos.upsert(left), read_back(aws_ports, made.combo_id)) == ([], [made])
 
 
 def test_throttled_combos_alone_come_back(aws_ports: AwsPorts) -> None:
-    made = [combo(fresh("c"), 1) for _ in range(6)]
-    with refused(aws_ports.aws.dynamodb, "UpdateItem", "ThrottlingException", times=2):
+    made = [combo(fresh("c"), 1) for _ in range(60)]
+    update = write_call(aws_ports, "UpdateItem")
+    with refused(aws_ports.aws.dynamodb, update, "ThrottlingException"):
         left = aws_ports.combos.upsert(made)
     written = set(aws_ports.combos.scan())
     assert [c for c in made if c not in written] == left
-    assert len(left) == 2
+    assert 1 <= len(left) <= 25
 
 
 def test_a_scan_reads_every_page(aws_ports: AwsPorts) -> None:

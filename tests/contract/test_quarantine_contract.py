@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.adapters.s3 import S3Quarantine
 from pipeline.bootstrap import AwsPorts, Ports
 from pipeline.core.errors import SystemFault, TransientFault
 from pipeline.core.instants import parse_instant
@@ -132,3 +133,11 @@ def test_a_bucket_that_is_closed_to_us_is_a_lasting_fault(aws_ports: AwsPorts) -
     with closed, pytest.raises(SystemFault, match="AccessDenied") as caught:
         aws_ports.quarantine.put([refusal()])
     assert not isinstance(caught.value, TransientFault)
+
+
+def test_a_scan_passes_what_others_put_into_the_bucket(aws_ports: AwsPorts) -> None:
+    kept, quarantine = refusal(), aws_ports.quarantine
+    assert isinstance(quarantine, S3Quarantine)
+    aws_ports.aws.s3.put_object(Bucket=quarantine.bucket, Key="aws/lambda/given-up", Body=b"{}")
+    quarantine.put([kept])
+    assert read_back(aws_ports, shard_of(kept)) == [kept]

@@ -11,7 +11,7 @@ from pipeline.core.errors import TransientFault
 from pipeline.core.keyed_state import KeyedState, ShardMark, StateKey
 from pipeline.ports.states import Commit, PinnedRules
 from tests.faults import Answer, answer_changed, answer_lost, refused
-from tests.stacks import fresh
+from tests.stacks import fresh, write_call
 
 SEQUENCE_129_DIGITS = 10**129 - 1
 AWKWARD = ["a#b", "50%", "a/b", "two words", "%23", "🧥", "é" * 128, "O'Neill", "combos#x", "+"]
@@ -229,7 +229,7 @@ def test_a_commit_whose_answer_was_lost_is_left_out(
     made = state("combos")
     if expected:
         aws_ports.states.commit([Commit(made, 0)])
-    with answer_lost(aws_ports.aws.dynamodb, operation):
+    with answer_lost(aws_ports.aws.dynamodb, write_call(aws_ports, operation)):
         assert aws_ports.states.commit([Commit(next_of(made), expected)]) == {}
 
 
@@ -238,7 +238,7 @@ def test_a_commit_whose_answer_was_lost_shows_in_the_positions(
     aws_ports: AwsPorts, fold: str
 ) -> None:
     made = state(fold)
-    with answer_lost(aws_ports.aws.dynamodb, "PutItem"):
+    with answer_lost(aws_ports.aws.dynamodb, write_call(aws_ports, "PutItem")):
         aws_ports.states.commit([Commit(made, 0)])
     lost = aws_ports.states.commit([Commit(made, 0)])
     assert (lost, load(aws_ports, made.key)) == ({made.key: False}, made)
@@ -277,7 +277,7 @@ def test_a_throttled_load_leaves_all_its_keys_out(aws_ports: AwsPorts) -> None:
 
 
 def test_rules_whose_answer_was_lost_are_read_back(aws_ports: AwsPorts) -> None:
-    with answer_lost(aws_ports.aws.dynamodb, "PutItem"):
+    with answer_lost(aws_ports.aws.dynamodb, write_call(aws_ports, "PutItem")):
         pinned = aws_ports.states.pin(RULES)
     assert aws_ports.states.pin(RULES._replace(epoch=9)) == pinned
 

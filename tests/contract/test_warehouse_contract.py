@@ -1,18 +1,15 @@
 """The contract of `ports.warehouse`, kept alike by PostgreSQL and by the one in memory."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, permutations
 from typing import Any, NamedTuple
 
-import psycopg
 import pytest
 
-from consumers.embedded import Endpoints
 from pipeline.adapters.memory import MemoryWarehouse
 from pipeline.adapters.postgres import PostgresWarehouse
-from pipeline.adapters.postgres_migrations import migrate
 from pipeline.core.changes import (
     ChangeAnnotated,
     ChangeRecorded,
@@ -22,10 +19,9 @@ from pipeline.core.changes import (
     Fact,
     StockChanged,
 )
-from pipeline.core.errors import FellBehind, SystemFault, TransientFault, UsageError
+from pipeline.core.errors import FellBehind, ValueRefused
 from pipeline.core.instants import EARLIEST, parse_instant
 from pipeline.ports.warehouse import FactBatch, Warehouse
-from tests.databases import new_database
 
 NOON = parse_instant("2011-10-03T12:00:00.000001Z")
 SEQUENCE_129_DIGITS = 10**129 - 1
@@ -81,25 +77,6 @@ class Contents(NamedTuple):
 def contents(warehouse: Warehouse) -> Contents:
     rows = warehouse.rows()
     return Contents(Counter(rows.changes), Counter(rows.combos), Counter(rows.stock))
-
-
-@pytest.fixture(scope="module")
-def postgres_dsn(servers: Endpoints) -> Iterator[str]:
-    with new_database(servers.postgres_dsn) as dsn:
-        migrate(dsn)
-        yield dsn
-
-
-@pytest.fixture
-def postgres(postgres_dsn: str) -> Iterator[PostgresWarehouse]:
-    with psycopg.connect(postgres_dsn) as connection:
-        connection.execute(
-            "truncate inventory.fact_change, inventory.change_annotation, inventory.fact_combo,"
-            " inventory.stock_level, inventory.etl_position, inventory.dim_location,"
-            " inventory.dim_product, inventory.dim_date"
-        )
-    with PostgresWarehouse(postgres_dsn) as warehouse:
-        yield warehouse
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -295,6 +272,29 @@ def test_batch_that_joins_on_or_overlaps_is_loaded(
     assert len(list(warehouse.rows().changes)) == 1
 
 
+TOO_LARGE = 2**63
+IMPOSSIBLE = [
+    stock(1)._replace(on_hand=TOO_LARGE),
+    stock(1)._replace(on_hand=-TOO_LARGE - 1),
+    combo(TOO_LARGE),
+    change("\ud800"),
+    change("a\0b"),
+    note(1, "a\0b"),
+]
+
+
+@pytest.mark.parametrize("fact", IMPOSSIBLE, ids=repr)
+def test_value_that_cannot_be_stored_is_refused_and_nothing_is_loaded(
+    warehouse: Warehouse, fact: Fact
+) -> None:
+    with pytest.raises(ValueRefused):
+        warehouse.load(batch(change("t1"), combo(1), fact, stock(1, "J2")))
+    assert (contents(warehouse), warehouse.position("etl", "shard-1")) == (
+        Contents(Counter(), Counter(), Counter()),
+        None,
+    )
+
+
 def test_an_old_batch_from_a_zombie_takes_nothing_back(warehouse: Warehouse) -> None:
     old = batch(change(), note(1), combo(1), stock(1), last=1)
     warehouse.load(old)
@@ -325,96 +325,3 @@ def test_shards_that_load_the_same_keys_at_once_agree(warehouse: Warehouse) -> N
         Counter(combo(43, key) for key in keys),
         Counter(stock(43, key) for key in keys),
     )
-
-
-# ------------------------------------------------------------------- what only a server can do
-TOO_LARGE = 2**63
-
-
-def test_a_load_that_fails_leaves_neither_rows_nor_position(postgres: PostgresWarehouse) -> None:
-    with pytest.raises(SystemFault):
-        postgres.load(batch(change(), combo(1), stock(TOO_LARGE)))
-    assert (contents(postgres), postgres.position("etl", "shard-1")) == (
-        Contents(Counter(), Counter(), Counter()),
-        None,
-    )
-
-
-def test_facts_that_cannot_be_stored_are_no_transient_fault(postgres: PostgresWarehouse) -> None:
-    with pytest.raises(SystemFault, match=r"22003.*out of range") as caught:
-        postgres.load(batch(stock(TOO_LARGE)))
-    assert not isinstance(caught.value, TransientFault)
-
-
-def test_a_fact_that_is_no_unicode_is_a_system_fault(postgres: PostgresWarehouse) -> None:
-    with pytest.raises(SystemFault, match="cannot be written"):
-        postgres.load(batch(change("\ud800")))
-
-
-def test_a_lost_connection_is_a_transient_fault(
-    postgres: PostgresWarehouse, postgres_dsn: str
-) -> None:
-    postgres.load(batch(change()))
-    _end_sessions(postgres_dsn)
-    with pytest.raises(TransientFault):
-        postgres.load(batch(change("t2")))
-
-
-def test_loading_goes_on_after_a_lost_connection(
-    postgres: PostgresWarehouse, postgres_dsn: str
-) -> None:
-    postgres.load(batch(change()))
-    _end_sessions(postgres_dsn)
-    with pytest.raises(TransientFault):
-        postgres.load(batch(change("t2")))
-    postgres.load(batch(change("t2"), last=2))
-    assert postgres.position("etl", "shard-1") == (2, 0)
-
-
-def _end_sessions(dsn: str) -> None:
-    with psycopg.connect(dsn) as connection:
-        connection.execute(
-            "select pg_terminate_backend(pid, 1000) from pg_stat_activity"
-            " where datname = current_database() and pid <> pg_backend_pid()"
-        )
-
-
-def test_a_lock_that_is_not_given_is_a_transient_fault(postgres_dsn: str) -> None:
-    impatient = psycopg.conninfo.make_conninfo(postgres_dsn, options="-c lock_timeout=50")
-    with psycopg.connect(postgres_dsn) as other, PostgresWarehouse(impatient) as warehouse:
-        other.execute("lock table inventory.stock_level")
-        with pytest.raises(TransientFault):
-            warehouse.load(batch(stock(1)))
-
-
-def test_a_server_that_is_away_is_a_transient_fault_without_the_password() -> None:
-    dsn = "postgresql://shop:s3cret@127.0.0.1:1/inventory"
-    with (
-        PostgresWarehouse(dsn, patience_s=0.1) as away,
-        pytest.raises(TransientFault, match=r"^(?!.*s3cret)"),
-    ):
-        away.load(batch(change()))
-
-
-@pytest.mark.parametrize(
-    "dsn",
-    [
-        "postgresql:/shop:s3cret@localhost",
-        "postgresql://shop:s3cret%zz@localhost/inventory",
-        "postgresql://shop:pa@s3cret@localhost/inventory",
-    ],
-)
-def test_a_dsn_that_cannot_be_read_is_refused_without_the_password(dsn: str) -> None:
-    with pytest.raises(UsageError, match=r"^(?!.*s3cret)") as caught:
-        PostgresWarehouse(dsn)
-    assert caught.value.__cause__ is None
-
-
-def test_an_export_does_not_see_half_a_batch_of_another_shard(
-    postgres: PostgresWarehouse, postgres_dsn: str
-) -> None:
-    postgres.load(batch(*(change(f"t{number}") for number in range(20_000))))
-    reading = postgres.rows().changes
-    seen = 1 if next(reading) else 0
-    postgres.load(batch(*(change(f"u{number}") for number in range(10)), last=2))
-    assert seen + sum(1 for _ in reading) == 20_000

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from consumers.consume import Consumer, build_handler
+from consumers.handlers import Consumer, build_handler
 from pipeline.adapters.clock import SystemClock
 from pipeline.bootstrap import memory_ports
 from pipeline.core.errors import (

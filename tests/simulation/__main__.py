@@ -1,6 +1,7 @@
 """`python -m tests.simulation SEED` tells what happened in one seed; `--seeds N` runs many."""
 
 import argparse
+import logging
 import secrets
 import sys
 import time
@@ -32,6 +33,8 @@ class Ran(NamedTuple):
 
 def main() -> int:
     """Return 0 if every seed agreed."""
+    # What a consumer says of an outage is no news here: outages are what is simulated.
+    logging.getLogger("tillstream").addHandler(logging.NullHandler())
     parser = argparse.ArgumentParser(prog="tests.simulation", description=__doc__)
     parser.add_argument("seed", nargs="?", type=int, help="replay one seed and print its trace")
     parser.add_argument("--seeds", type=int, default=0, help="run this many seeds")

@@ -22,7 +22,7 @@ from pipeline.core.changes import (
 from pipeline.core.events import PosEvent
 from pipeline.core.keyed_state import KeyedState, next_revision
 from pipeline.core.records import HashRange, UserRecord, hash_key, write_aggregate
-from pipeline.ports.streams import Message, Shard
+from pipeline.ports.streams import Message, Shard, open_shards
 from tests.simulation.ledger import flat
 from tests.simulation.traffic import FOREIGN, Put
 
@@ -153,7 +153,4 @@ class Acts:
 
 def _open(stream: MemoryStream) -> list[Shard]:
     """List the shards that still take records, by hash key."""
-    shards = stream.shards()
-    parents = {parent for shard in shards for parent in shard.parents}
-    found = [shard for shard in shards if shard.shard_id not in parents]
-    return sorted(found, key=lambda shard: shard.hash_range.start)
+    return sorted(open_shards(stream.shards()), key=lambda shard: shard.hash_range.start)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.combo_state import ComboState, combo_id
+from pipeline.core.combos import _move
 from pipeline.core.events import PosEvent
 from pipeline.core.instants import HOUR, SECOND
 from pipeline.core.pairing import Move, Pairing
@@ -68,6 +69,20 @@ def test_order_of_arrival_within_the_lateness_changes_nothing(
     assert (one.combos, one.notes) == (other.combos, other.notes)
 
 
+@given(traffic(least=12), rules, st.lists(st.integers(0, 6), min_size=24, max_size=24), cuts)
+def test_events_delayed_by_no_more_than_the_lateness_give_the_fold_of_the_sorted_input(
+    events: list[PosEvent], said: Rules, delays: list[int], cut: set[int]
+) -> None:
+    events.sort(key=lambda e: (e.instant, e.change > 0, e.transaction_id))
+    delayed = [
+        (e.instant + said.allowed_lateness_us * sixths // 6, number)
+        for number, (e, sixths) in enumerate(zip(events, delays, strict=False))
+    ]
+    one, other = play(events, said), play([events[n] for _, n in sorted(delayed)], said, cut)
+    assert other.late() == set()
+    assert (other.combos, other.notes) == (one.combos, one.notes)
+
+
 @given(traffic(), rules, cuts)
 def test_body_does_not_depend_on_the_cuts(
     events: list[PosEvent], said: Rules, cut: set[int]
@@ -100,7 +115,7 @@ def largest_matching(events: Sequence[PosEvent], window: int) -> int:
     return sum(augment(one, set()) for one in range(len(jackets)))
 
 
-@given(traffic(size=14, units=2), st.sampled_from((0, 150, 300, 600)))
+@given(traffic(size=14, units=3, least=6), st.sampled_from((0, 150, 300, 600)))
 def test_as_many_units_pair_as_can_at_all(events: list[PosEvent], window: int) -> None:
     sales = [e for e in events if e.change < 0]
     said = Rules(combo_window_us=window * SECOND, allowed_lateness_us=HOUR)
@@ -109,12 +124,31 @@ def test_as_many_units_pair_as_can_at_all(events: list[PosEvent], window: int) -
 
 
 # ------------------------------------------------------------------------------- the state
-@given(traffic(), rules, cuts)
+@given(traffic(least=12), rules, cuts)
 def test_state_is_read_back_as_it_was_written(
     events: list[PosEvent], said: Rules, cut: set[int]
 ) -> None:
     for body in play(events, said, cut).bodies:
         assert ComboState(said, SHOP, body).encode() == body
+
+
+def inside(state: ComboState) -> tuple[object, ...]:
+    """Take out everything that a state knows, in the order in which it keeps it."""
+    pairs = [(p.jacket.move(), p.pants.move(), p.made, p.standing) for p in state.pairing.pairs]
+    queues = [[(s.move(), s.free) for s in queue] for queue in state.pairing.queues]
+    settled = {tx: tuple(kept) for tx, kept in state.settled.items()}
+    return state.frontier, pairs, queues, state.suffix, settled
+
+
+@given(traffic(least=12), rules)
+def test_state_that_is_read_back_knows_all_that_the_living_one_knew(
+    events: list[PosEvent], said: Rules
+) -> None:
+    state = ComboState(said, SHOP, b"")
+    for each in events:
+        state.insert(_move(each))
+        state.settle()
+        assert inside(ComboState(said, SHOP, state.encode())) == inside(state)
 
 
 @given(traffic(), rules)

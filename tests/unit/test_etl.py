@@ -258,3 +258,16 @@ def test_a_start_goes_back_to_where_the_warehouse_is_and_joins_on() -> None:
     assert system.handler.resume("shard-1", Checkpoint(TRIM_HORIZON)).start == TRIM_HORIZON
     system.handle(to_wire(LEVEL))
     assert len(list(system.warehouse.rows().stock)) == 1
+
+
+def test_each_batch_says_that_something_was_loaded() -> None:
+    system, told = System(), Counter[str]()
+    told_of = EtlHandler(
+        system.warehouse,
+        system.quarantine,
+        Backoff(SteppingClock()),
+        lambda: told.update(["loaded"]),
+    )
+    told_of.handle(Batch("shard-1", records([to_wire(ROW)])))
+    told_of.handle(Batch("shard-1", []))
+    assert told["loaded"] == 1

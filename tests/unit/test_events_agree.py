@@ -2,10 +2,11 @@
 
 import json
 
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from pipeline.core.events import PosEvent, Rejected, _diagnose, parse
+from pipeline.core.fingerprint import fingerprint
 from pipeline.core.instants import format_instant
 from tests import reference_events as reference
 from tests.unit.traffic import ARRIVAL, RULES, fact, line, raw_line
@@ -74,6 +75,11 @@ def near_valid(draw: st.DrawFn) -> bytes:
     return data
 
 
+_STAMPED = st.integers(0, 9_999_999).map(
+    lambda fraction: line(timestamp=f"2011-03-01T07:45:46.{fraction:07}+01:00")
+)
+
+
 def _agree(data: bytes) -> None:
     found, wanted = parse(data, ARRIVAL, RULES), reference.read(data, ARRIVAL, RULES)
     said = found.reason.value if isinstance(found, Rejected) else fact(found)
@@ -98,7 +104,7 @@ def test_parser_agrees_with_the_contract_read_a_second_time(data: bytes) -> None
     _agree(data)
 
 
-@given(near_valid())
+@given(near_valid() | _STAMPED)
 def test_fast_parser_agrees_with_the_careful_one(data: bytes) -> None:
     assert parse(data, ARRIVAL, RULES) == _diagnose(data, ARRIVAL, RULES)
 
@@ -135,3 +141,15 @@ def test_event_written_again_is_read_as_the_same_event(
     assert isinstance(event, PosEvent)
     again = event.model_dump(exclude={"instant"}) | {"timestamp": format_instant(event.instant)}
     assert parse(line(**again), ARRIVAL, RULES) == event
+
+
+@given(near_valid() | _STAMPED)
+def test_what_is_accepted_is_the_same_event_in_its_plainest_form(data: bytes) -> None:
+    event = parse(data, ARRIVAL, RULES)
+    assume(isinstance(event, PosEvent))
+    assert isinstance(event, PosEvent)
+    fields = event.model_dump(exclude={"instant"}) | {"timestamp": format_instant(event.instant)}
+    for plain in (json.dumps(fields), json.dumps(fields, ensure_ascii=False)):
+        again = parse(plain.encode(), ARRIVAL, RULES)
+        assert isinstance(again, PosEvent)
+        assert (again, fingerprint(again)) == (event, fingerprint(event))

@@ -131,9 +131,20 @@ def test_empty_aggregate_holds_no_records() -> None:
     assert opened(write_aggregate([])) == []
 
 
+def test_leading_zeros_of_a_hash_key_count_for_nothing_however_many() -> None:
+    keys = b"\x0a\x01a\x12\x89\x27" + b"0" * 5_000 + b"7"
+    data = sealed(keys + b"\x1a\x07\x08\x00\x10\x00\x1a\x01x")
+    assert opened(data, HashRange(7, 7)) == [b"x"]
+
+
 def test_aggregate_inside_an_aggregate_stays_closed() -> None:
     inner = write_aggregate([UserRecord("a", b"1")])
     assert opened(write_aggregate([UserRecord("a", inner)])) == [inner]
+
+
+def test_member_that_somebody_else_has_opened_is_not_opened_again() -> None:
+    member = Record(write_aggregate([UserRecord("a", b"1")]), PLACE._replace(sub=1), 5)
+    assert deaggregate(member, EVERY) == [member]
 
 
 def test_unknown_fields_of_an_aggregate_are_skipped() -> None:

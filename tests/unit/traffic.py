@@ -152,13 +152,14 @@ def _notes(effects: Iterable[Effect]) -> dict[str, Note]:
 
 
 @st.composite
-def traffic(draw: st.DrawFn, size: int = 24, units: int = 4) -> list[PosEvent]:
+def traffic(draw: st.DrawFn, size: int = 24, units: int = 4, least: int = 0) -> list[PosEvent]:
     """Draw events of one key with distinct transactions, in any order of arrival.
 
     Instants are few, so that ties and window edges are common; a product may be sold in both
-    categories, which is odd but lawful.
+    categories, which is odd but lawful. Left to itself Hypothesis draws half a dozen events; ask
+    for `least` where a queue of several must stand.
     """
-    names = draw(st.lists(st.text("ab\u00e9\U0001f454", max_size=2), max_size=size))
+    names = draw(st.lists(st.text("ab\u00e9\U0001f454", max_size=2), min_size=least, max_size=size))
     found = []
     for number, name in enumerate(names):
         category = draw(st.sampled_from(("jacket", "pants")))

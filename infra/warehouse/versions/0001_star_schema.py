@@ -263,6 +263,17 @@ $$;
 revoke all on function inventory.admit_analysts() from public;
 """
 
+UNDO = (
+    "drop function inventory.admit_analysts()",
+    "drop view inventory.freshness, inventory.late_rate, inventory.combo_attach_rate,"
+    " inventory.product_conflict, inventory.stock_on_hand, inventory.sales_by_hour,"
+    " inventory.product_sales, inventory.sale, inventory.change",
+    "drop function inventory.ensure_change_partition(date)",
+    "drop table inventory.fact_change, inventory.change_annotation, inventory.fact_combo,"
+    " inventory.stock_level, inventory.dim_location, inventory.dim_product, inventory.dim_date,"
+    " inventory.etl_position",
+)
+
 
 def upgrade() -> None:
     """Create everything in the schema, which exists."""
@@ -272,5 +283,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: it would drop the facts. Restore a snapshot, or drop the schema and load again."""
-    raise NotImplementedError("the first migration has nothing before it to go back to")
+    """Drop everything, the facts too: they come again from the streams or from DynamoDB."""
+    for script in UNDO:
+        op.get_bind().exec_driver_sql(script)

@@ -11,14 +11,17 @@ from pipeline.core.changes import (
     ChangeRecorded,
     ComboChanged,
     ComboStatus,
+    from_wire,
     to_wire,
 )
 from pipeline.core.claims import Claim, Holder
+from pipeline.core.errors import SystemFault
 from pipeline.core.instants import SECOND, format_instant, read_instant
 from pipeline.core.positions import parse_position
-from pipeline.core.step import row_of
+from pipeline.core.step import event_of, row_of
 
 Item = dict[str, Any]
+_ANNOTATION = frozenset({"combo", "late", "revision"})
 
 
 def text(value: str) -> Item:
@@ -46,6 +49,16 @@ def claim_item(claim: Claim, ttl_us: int | None) -> Item:
 def claim_holder(item: Attributes) -> Holder:
     """Read who holds a claim."""
     return Holder(item["fingerprint"]["S"], parse_position(item["position"]["S"]))
+
+
+def item_claim(item: Attributes) -> Claim:
+    """Read a claim whole. Raises SystemFault if what it holds is no event."""
+    identity = item["transaction_id"]["S"]
+    row = from_wire(item["event"]["S"].encode())
+    if not isinstance(row, ChangeRecorded):
+        raise SystemFault(f"the claim of {identity!r} holds no event")
+    holder = claim_holder(item)
+    return Claim(identity, event_of(row), holder.fingerprint, holder.position, row.ingested_at)
 
 
 def row_item(row: ChangeRecorded) -> Item:
@@ -85,6 +98,12 @@ def item_row(item: Attributes) -> ChangeRecorded:
         sub=int(item.get("sub_sequence_number", {"N": "0"})["N"]),
         ingested_at=read_instant(item["ingested_at"]["S"]),
     )
+
+
+def annotation_free(row: ChangeRecorded) -> tuple[Item, tuple[str, ...]]:
+    """Write the immutable part of a row that is there; return what to set and what to remove."""
+    own = {name: value for name, value in row_item(row).items() if name not in _ANNOTATION}
+    return own, () if row.sub else ("sub_sequence_number",)
 
 
 def annotation_values(note: ChangeAnnotated) -> tuple[Item, tuple[str, ...]]:

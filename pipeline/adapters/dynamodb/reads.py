@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.adapters._aws import Aws, translated
 from pipeline.adapters.dynamodb.writes import Attributes
+from pipeline.ports.scans import WHOLE, Segment
 
 KEYS_PER_GET = 100
 """The most that one BatchGetItem takes. Source: the API reference."""
@@ -36,9 +37,11 @@ def get_all(aws: Aws, table: str, keys: Sequence[Attributes]) -> tuple[list[Any]
     return found, unprocessed
 
 
-def scan(aws: Aws, table: str) -> Iterator[Any]:
-    """Read every item of a table, consistently, one page in memory at a time."""
+def scan(aws: Aws, table: str, segment: Segment = WHOLE) -> Iterator[Any]:
+    """Read every item of a segment of a table, consistently, one page in memory at a time."""
     request: dict[str, Any] = {"TableName": table, "ConsistentRead": True}
+    if segment.of > 1:
+        request |= {"Segment": segment.number, "TotalSegments": segment.of}
     while True:
         with translated(f"scan of {table}"):
             page = aws.dynamodb.scan(**request)

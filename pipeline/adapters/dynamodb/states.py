@@ -22,6 +22,7 @@ from pipeline.adapters.dynamodb.writes import (
 from pipeline.core.claims import composite
 from pipeline.core.errors import TransientFault
 from pipeline.core.keyed_state import KeyedState, ShardMark, StateKey
+from pipeline.ports.scans import WHOLE, Segment
 from pipeline.ports.states import Commit, PinnedRules
 
 RULES_KEY = "meta#rules"
@@ -161,10 +162,10 @@ class DynamoStates:
             int(item["epoch"]["N"]),
         )
 
-    def scan(self, fold: str) -> Iterator[KeyedState]:
+    def scan(self, fold: str, segment: Segment = WHOLE) -> Iterator[KeyedState]:
         """Read every state of a fold; the rules item is none."""
         layout = self._layouts[fold]
-        for item in scan(self._aws, layout.table):
+        for item in scan(self._aws, layout.table, segment):
             if item.get("state_key", {}).get("S", f"{fold}#").startswith(f"{fold}#"):
                 yield _state(fold, layout, item)
 

@@ -9,6 +9,7 @@ from pipeline.adapters.dynamodb.items import (
     claim_item,
     combo_item,
     item_annotation,
+    item_claim,
     item_combo,
     item_row,
     row_item,
@@ -27,6 +28,7 @@ from pipeline.core.claims import Claim, Holder
 from pipeline.core.errors import SystemFault
 from pipeline.core.step import holder_of
 from pipeline.ports.change_log import RowKey
+from pipeline.ports.scans import WHOLE, Segment
 
 
 class DynamoClaims:
@@ -51,6 +53,10 @@ class DynamoClaims:
                 refused.append(write.key)
         held, _ = get_all(self._aws, self._table, refused)
         return answers | {item["transaction_id"]["S"]: claim_holder(item) for item in held}
+
+    def scan(self) -> Iterator[Claim]:
+        """Read every claim."""
+        return map(item_claim, scan(self._aws, self._table))
 
 
 def _claim_key(claim: Claim) -> Attributes:
@@ -105,9 +111,11 @@ class DynamoChangeLog:
             if place not in there:
                 raise SystemFault(f"no change-log row to annotate: {place}")
 
-    def scan(self) -> Iterator[tuple[ChangeRecorded, ChangeAnnotated | None]]:
+    def scan(
+        self, segment: Segment = WHOLE
+    ) -> Iterator[tuple[ChangeRecorded, ChangeAnnotated | None]]:
         """Read every row with its annotation."""
-        for item in scan(self._aws, self._table):
+        for item in scan(self._aws, self._table, segment):
             yield item_row(item), item_annotation(item)
 
 
@@ -135,6 +143,6 @@ class DynamoCombos:
         outcomes = self._writer.write(writes)
         return [c for c, outcome in zip(combos, outcomes, strict=True) if outcome is None]
 
-    def scan(self) -> Iterator[ComboChanged]:
+    def scan(self, segment: Segment = WHOLE) -> Iterator[ComboChanged]:
         """Read every combo."""
-        return map(item_combo, scan(self._aws, self._table))
+        return map(item_combo, scan(self._aws, self._table, segment))

@@ -1,14 +1,15 @@
-"""Conditional writes, one call an item: the `conditional_writes = single` mode.
+"""Conditional writes, and the `conditional_writes = single` mode: one call an item.
 
 Every write of this project is one of four: insert if absent, compare-and-set on a version, raise a
-revision on an item that is there, raise it or insert. The tables know only `ConditionalWriter`; a
-batch mode over PartiQL can serve the same four, which is why guards are data and not expressions.
+revision on an item that is there, raise it or insert. The tables know only `ConditionalWriter`;
+`batches` serves the same four over PartiQL, which is why guards are data and not expressions.
 
 An answer that was lost is an answer "not yet": the same write offered again finds its own effect,
 fails its guard, and the caller reads back what holds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -29,7 +30,7 @@ class Outcome(Enum):
 class Guard(NamedTuple):
     """When a write may act. `attribute` is the version or revision.
 
-    For `absent`, the partition key.
+    For `absent`, a key attribute. An item that is there has the attribute, always.
     """
 
     kind: Literal["absent", "equals", "below", "absent_or_below"]
@@ -48,10 +49,35 @@ class Write(NamedTuple):
 
 
 class ConditionalWriter(Protocol):
-    """Guarded writes; an item may come once in a call."""
+    """Guarded writes, each for itself; those of one item act in the order given.
+
+    The bulk is not atomic: where one fault is raised, the other writes may have been done.
+    """
 
     def write(self, writes: Sequence[Write]) -> Sequence[Outcome | None]:
-        """Try every write; None where the outcome is not known: offer the write again."""
+        """Try every write; None where the outcome is not known: offer the write again.
+
+        Raises SystemFault for an error that no waiting mends.
+        """
+
+
+def in_turns(
+    writes: Sequence[Write], act: Callable[[list[Write]], Sequence[Outcome | None]]
+) -> list[Outcome | None]:
+    """Act on groups that hold no item twice: the n-th write of an item is in the n-th group."""
+    turns: list[list[int]] = []
+    before: Counter[tuple[str, ...]] = Counter()
+    for number, write in enumerate(writes):
+        item = write.table, *(text for value in write.key.values() for text in value.values())
+        if before[item] == len(turns):
+            turns.append([])
+        turns[before[item]].append(number)
+        before[item] += 1
+    outcomes: list[Outcome | None] = [None] * len(writes)
+    for turn in turns:
+        for number, outcome in zip(turn, act([writes[n] for n in turn]), strict=True):
+            outcomes[number] = outcome
+    return outcomes
 
 
 _CONDITIONS = {
@@ -70,7 +96,7 @@ class SingleWrites:
 
     def write(self, writes: Sequence[Write]) -> Sequence[Outcome | None]:
         """Try every write on its own."""
-        return self._aws.fan.each(self._one, writes)
+        return in_turns(writes, lambda turn: self._aws.fan.each(self._one, turn))
 
     def _one(self, write: Write) -> Outcome:
         request = _put(write) if write.guard.kind == "absent" else _update(write)

@@ -1,22 +1,25 @@
-"""The demo's questions to PostgreSQL, asked of the analysts' views. One connection a question."""
+"""Questions at a glance, asked of the analysts' views; of a replica, where there is one.
+
+One connection a question: they are asked once in a while, by people. What the views have stored is
+as old as its last refresh.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 
-from pipeline.core.errors import SystemFault
+from pipeline.adapters.postgres.server import PostgresServer, server, translated
 from pipeline.ports.reports import Fall, Seller
 
 _BEST_SELLERS = """
 select product_id, units_sold, units_returned
-from inventory.product_sales where units_sold > 0
+from inventory.sales_by_product where units_sold > 0
 order by units_sold desc, product_id collate "C" limit %s
 """
 _STEEPEST_FALLS = """
-select product_id, sum(change)::bigint as stock_change
-from inventory.fact_change
-group by product_id having sum(change) < 0
+select product_id, stock_change
+from inventory.sales_by_product where stock_change < 0
 order by stock_change, product_id collate "C" limit %s
 """
 
@@ -24,8 +27,8 @@ order by stock_change, product_id collate "C" limit %s
 class PostgresReports:
     """`ports.reports.Reports`."""
 
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+    def __init__(self, where: str | PostgresServer) -> None:
+        self._server = server(where)
 
     def best_sellers(self, limit: int) -> Sequence[Seller]:
         """Ask the view of sales by product."""
@@ -37,7 +40,7 @@ class PostgresReports:
 
     def _ask(self, question: str, limit: int) -> list[tuple[Any, ...]]:
         try:
-            with psycopg.connect(self._dsn) as connection:
+            with self._server.connect() as connection:
                 return connection.execute(question, (limit,)).fetchall()
         except psycopg.Error as fault:
-            raise SystemFault(f"PostgreSQL: {str(fault).partition(chr(10))[0]}") from fault
+            raise translated(fault) from fault

@@ -1,0 +1,1 @@
+"""Templates, migrations and bundles: what is deployed, declared once."""
