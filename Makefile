@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz lint bench clean
+.PHONY: help setup demo test long simulate fuzz lint bench clean
 .PHONY: localstack-up localstack-down localstack-status e2e
 .PHONY: lambda-bundle
 
@@ -38,8 +38,13 @@ lint: $(STAMP) ## Check style, types, layers and templates
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint 'infra/*.yaml'
 
-test: lint ## Lint, then run all tests but the simulation
-	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/simulation
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal --ignore=tests/simulation
+
+test: lint ## Lint, then run the tests that take seconds
+	$(PYTEST) -m "not long"
+
+long: $(STAMP) ## Run the tests that take minutes on the embedded servers: whole files, kills, bundles
+	$(PYTEST) -m long
 
 # Apart from `test`, which people wait for; continuous integration runs both.
 SEEDS ?= 2000

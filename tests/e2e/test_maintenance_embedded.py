@@ -27,6 +27,8 @@ from tests.databases import new_database
 from tests.e2e.runs import QUIET
 from tests.stacks import fresh
 
+pytestmark = pytest.mark.long
+
 LINES = 300
 SEGMENTS = 60
 UNITS_AT_KILL = 5

@@ -32,6 +32,7 @@ def run_local(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, capture_output=True, timeout=280, check=False)
 
 
+@pytest.mark.long
 def test_sample_gives_the_same_exports_on_servers_as_in_memory(tmp_path: Path) -> None:
     file = str(SAMPLE / "pos_suits.jsonl.gz")
     ended = run_local(file, "--export", str(tmp_path / "servers"), "--json")
@@ -130,6 +131,7 @@ def kill_and_export(victim: "KilledRun", lines: list[Line], folder: Path) -> lis
     return points
 
 
+@pytest.mark.long
 def test_consumers_were_killed_in_the_middle(
     killed: tuple[Path, list[int]], lines: list[Line]
 ) -> None:
@@ -138,6 +140,7 @@ def test_consumers_were_killed_in_the_middle(
     assert points[-1] < len(rows(killed[0], "change_log")) <= len(lines)
 
 
+@pytest.mark.long
 def test_exports_after_kills_are_those_of_a_quiet_run(
     killed: tuple[Path, list[int]], lines: list[Line], tmp_path: Path
 ) -> None:
@@ -147,6 +150,7 @@ def test_exports_after_kills_are_those_of_a_quiet_run(
     assert rows(folder, "verdicts") == rows(tmp_path, "verdicts")
 
 
+@pytest.mark.long
 def test_stores_agree_after_kills(killed: tuple[Path, list[int]]) -> None:
     summary = orjson.loads((killed[0] / "summary.json").read_bytes())
     assert (summary["reconciled"], summary["lost_lines"]) == (True, [])

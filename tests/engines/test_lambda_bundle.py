@@ -31,6 +31,8 @@ from tests.event_source_mapping import Event, EventSourceMapping, MappingOptions
 from tests.lambda_functions import run_on_servers
 from tests.stacks import fresh
 
+pytestmark = pytest.mark.long
+
 ARCH = next(arch for arch, machine in MACHINES.items() if machine == platform.machine())
 HERE = Target(running_python(), ARCH)
 HEAVY = {"psycopg", "psycopg_pool", "redis", "typer", "rich", "alembic", "moto", "tenacity"}

@@ -22,6 +22,8 @@ from tests.faults import answer_lost, refused
 from tests.lambda_functions import Functions, ServerRun, run_on_servers
 from tests.stacks import fresh
 
+pytestmark = pytest.mark.long
+
 MAPPING = MappingOptions(batch_size=30)
 SHARDS = 2
 FAILURES = "batchItemFailures"

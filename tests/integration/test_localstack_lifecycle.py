@@ -15,6 +15,8 @@ from consumers.localstack.parts import POSTGRES, REDIS, Part
 from consumers.progress import Progress
 from pipeline.core.errors import SystemFault
 
+pytestmark = pytest.mark.long
+
 
 def elsewhere(part: Part) -> Part:
     return replace(part, address=part.address.replace(str(part.port), str(free_port())))

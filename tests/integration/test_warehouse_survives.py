@@ -32,6 +32,8 @@ from pipeline.ports.checkpoints import Checkpoint
 from pipeline.ports.streams import TRIM_HORIZON
 from pipeline.runtime.backoff import Backoff
 
+pytestmark = pytest.mark.long
+
 NOON = parse_instant("2011-10-03T12:00:00Z")
 RECORDS, BATCH, KILLS = 12_000, 40, 6
 SHARD = "shard-1"

@@ -22,19 +22,22 @@ def get_all(aws: Aws, table: str, keys: Sequence[Attributes]) -> tuple[list[Any]
     remaining = iter(keys)
     chunks = list(iter(lambda: list(islice(remaining, KEYS_PER_GET)), []))
 
-    def get(chunk: list[Attributes]) -> Any:
-        with translated(f"read of {table}"):
-            return aws.dynamodb.batch_get_item(
-                RequestItems={table: {"Keys": chunk, "ConsistentRead": True}}
-            )
-
-    for chunk, answer in zip(chunks, aws.fan.each(get, chunks), strict=True):
+    answers = aws.fan.each(lambda chunk: get_batch(aws, table, chunk), chunks)
+    for chunk, answer in zip(chunks, answers, strict=True):
         if answer is None:
             unprocessed += chunk
             continue
         found += answer["Responses"].get(table, [])
         unprocessed += answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
     return found, unprocessed
+
+
+def get_batch(aws: Aws, table: str, keys: Sequence[Attributes]) -> Any:
+    """Read up to a hundred items by key, consistently, in one call. Raises SystemFault."""
+    with translated(f"read of {table}"):
+        return aws.dynamodb.batch_get_item(
+            RequestItems={table: {"Keys": keys, "ConsistentRead": True}}
+        )
 
 
 def scan(aws: Aws, table: str, segment: Segment = WHOLE) -> Iterator[Any]:

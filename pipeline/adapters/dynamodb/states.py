@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from pipeline.adapters._aws import Aws
 from pipeline.adapters.dynamodb.items import Item, number, text
-from pipeline.adapters.dynamodb.reads import get_all, scan
+from pipeline.adapters.dynamodb.reads import get_all, get_batch, scan
 from pipeline.adapters.dynamodb.writes import (
     Attributes,
     ConditionalWriter,
@@ -151,7 +151,8 @@ class DynamoStates:
         }
         write = Write(self._rules_table, key, values, Guard("absent", "state_key"))
         self._writer.write([write])
-        found, _ = get_all(self._aws, self._rules_table, [key])
+        answer = get_batch(self._aws, self._rules_table, [key])  # whose fault says what is wrong
+        found = answer["Responses"].get(self._rules_table, [])
         if not found:
             raise TransientFault("the rules could be neither stored nor read")
         (item,) = found
