@@ -1,8 +1,8 @@
 """The loader: a batch is one transaction, COPY into a temporary table and upserts from there.
 
 How rows travel, measured in one run (`python -m tests.benchmarks.warehouse`), against one JSON
-parameter a table that the server turns into rows: in batches of 5,000, COPY is 1.8 times as fast
-for changes alone and 1.3 times for mixed facts; in batches of 500, 1.15 times and level. JSON was
+parameter a table that the server turns into rows: in batches of 5,000, COPY is 1.7 times as fast
+for changes alone and 1.3 times for mixed facts; in batches of 500, 1.2 times and level. JSON was
 the better way while each kind of fact had a temporary table of its own. Rejected: both ways, by the
 size of the batch. The second would be a path that only small batches test, for nothing. Rejected: a
 temporary table that the connection keeps. It is no faster, and a pooler between us and the server
