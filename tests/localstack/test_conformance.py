@@ -9,23 +9,10 @@ from consumers.embedded import Endpoints
 from consumers.sources import Line
 from pipeline.adapters.clock import SystemClock
 from pipeline.bootstrap import AwsPorts, stream_names
-from tests.e2e.runs import Tables, in_memory, rows, tables
+from tests.e2e.runs import Tables, rows, tables
 from tests.event_source_mapping import MappingOptions
 from tests.lambda_functions import Functions, Place
-from tests.localstack.golden import CONSUMERS, KCL, Site, golden_lines, site
-
-
-@pytest.fixture(scope="module")
-def lines() -> list[Line]:
-    return golden_lines()
-
-
-@pytest.fixture(scope="module")
-def wanted(lines: list[Line], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the stream in memory, without a reshard: nothing may depend on that."""
-    folder = tmp_path_factory.mktemp("memory")
-    in_memory(lines, folder)
-    return folder
+from tests.localstack.golden import CONSUMERS, KCL, Site, site
 
 
 def by_processes(*engine: str) -> Callable[[Site], None]:
@@ -68,9 +55,9 @@ ENGINES: dict[str, Callable[[Site], None]] = {
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_exports_of_every_engine_are_those_of_the_memory_stack(
-    engine: str, lines: list[Line], wanted: Path, localstack: Endpoints, tmp_path: Path
+    engine: str, golden: list[Line], wanted: Path, localstack: Endpoints, tmp_path: Path
 ) -> None:
-    with site(localstack, tmp_path / engine, lines) as place:
+    with site(localstack, tmp_path / engine, golden) as place:
         ENGINES[engine](place)
         found: Tables = tables(place.folder)
         assert found == tables(wanted)

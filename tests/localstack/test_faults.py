@@ -11,32 +11,19 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import orjson
-import pytest
 
 from consumers.embedded import Endpoints, postgres, redis
 from consumers.embedded.servers import Account, Server, Servers, free_port
 from consumers.localstack.parts import AWS
 from consumers.sources import Line
-from tests.e2e.runs import in_memory, rows, tables
-from tests.localstack.golden import CONSUMERS, KCL, Site, golden_lines, site
+from tests.e2e.runs import rows, tables
+from tests.localstack.golden import CONSUMERS, KCL, Site, site
 
 OUTAGE_S = 30.0
 ERROR_RATE = 0.1
 REDIS_PASSWORD = "secret"
 SHORT = {"retry_budget": 5}
 """Shorter than the outage: a consumer gives its batches up meanwhile, and takes them up again."""
-
-
-@pytest.fixture(scope="module")
-def lines() -> list[Line]:
-    return golden_lines()
-
-
-@pytest.fixture(scope="module")
-def wanted(lines: list[Line], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("memory")
-    in_memory(lines, folder)
-    return folder
 
 
 def assert_all_is_well(place: Site, wanted: Path) -> None:
@@ -66,9 +53,9 @@ def failing(*variables: str) -> Iterator[None]:
 
 
 def test_services_that_refuse_every_tenth_call_change_nothing(
-    localstack: Endpoints, lines: list[Line], wanted: Path, tmp_path: Path
+    localstack: Endpoints, golden: list[Line], wanted: Path, tmp_path: Path
 ) -> None:
-    with site(localstack, tmp_path, lines) as place:
+    with site(localstack, tmp_path, golden) as place:
         for name in CONSUMERS:
             place.start(name)
         with failing("KINESIS_ERROR_PROBABILITY", "DYNAMODB_ERROR_PROBABILITY"):
@@ -127,13 +114,13 @@ def servers_of_its_own(localstack: Endpoints, folder: Path) -> Iterator[tuple[En
 
 
 def test_sinks_that_are_away_for_half_a_minute_hold_nobody_else_up(
-    localstack: Endpoints, lines: list[Line], wanted: Path, tmp_path: Path
+    localstack: Endpoints, golden: list[Line], wanted: Path, tmp_path: Path
 ) -> None:
     with (
         servers_of_its_own(localstack, tmp_path / "servers") as (endpoints, both),
-        site(endpoints, tmp_path / "run", lines, **SHORT) as place,
+        site(endpoints, tmp_path / "run", golden, **SHORT) as place,
     ):
-        half = len(lines) // 2
+        half = len(golden) // 2
         place.publish(0, half)
         for name in CONSUMERS:
             place.start(name)
@@ -170,10 +157,10 @@ def lease_owners(place: Site) -> set[str]:
 
 
 def test_shard_process_that_is_killed_and_reshards_change_nothing(
-    localstack: Endpoints, lines: list[Line], wanted: Path, tmp_path: Path
+    localstack: Endpoints, golden: list[Line], wanted: Path, tmp_path: Path
 ) -> None:
-    with site(localstack, tmp_path, lines, batch_records_max=30) as place:
-        third = len(lines) // 3
+    with site(localstack, tmp_path, golden, batch_records_max=30) as place:
+        third = len(golden) // 3
         place.publish(0, third)
         place.start("inventory", *KCL)
         for name in ("cache", "etl"):
@@ -193,10 +180,10 @@ def test_shard_process_that_is_killed_and_reshards_change_nothing(
 
 
 def test_lease_that_moves_between_workers_loses_and_doubles_nothing(
-    localstack: Endpoints, lines: list[Line], wanted: Path, tmp_path: Path
+    localstack: Endpoints, golden: list[Line], wanted: Path, tmp_path: Path
 ) -> None:
-    with site(localstack, tmp_path, lines) as place:
-        half = len(lines) // 2
+    with site(localstack, tmp_path, golden) as place:
+        half = len(golden) // 2
         place.publish(0, half)
         for name in ("cache", "etl"):
             place.start(name)
