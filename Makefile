@@ -63,7 +63,8 @@ kcl: $(STAMP) ## Install the daemons of the KCL engine too, and a Java for them
 
 # Apart from `test` too: it installs half a gigabyte. A LocalStack that is up stays up.
 e2e: kcl ## Run the tests that need LocalStack, which is started for them
-	$(BIN)/pytest tests/localstack tests/contract --stacks localstack-single,localstack-batch
+	$(BIN)/pytest tests/localstack tests/contract --ignore-glob='*/test_warehouse*' \
+	  --stacks localstack-single,localstack-batch --durations=10
 
 localstack-up: $(STAMP) ## Start LocalStack with PostgreSQL and Redis, without Docker
 	@exec $(BIN)/tillstream localstack up

@@ -174,6 +174,13 @@ class Settings(BaseSettings):
             raise ValueError("no IANA time zone, such as Europe/London")
         return name
 
+    @field_validator("combo_sources")
+    @classmethod
+    def _accepted(cls, names: frozenset[str], others: ValidationInfo) -> frozenset[str]:
+        if unknown := names - others.data.get("sources", names):
+            raise ValueError(f"not among the sources: {', '.join(sorted(unknown))}")
+        return names
+
     @field_validator("conditional_writes")
     @classmethod
     def _possible(cls, mode: WriteMode | None, others: ValidationInfo) -> WriteMode | None:

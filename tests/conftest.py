@@ -45,8 +45,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what takes an installation on each stack."""
+    """Run what takes an installation on each stack.
+
+    Stacks that differ only in how they write tables are one to a module that says so.
+    """
     stacks = asked_for(metafunc.config)
+    if getattr(metafunc.module, "SAME_IN_EVERY_WRITE_MODE", False):
+        stacks = list({ON_SERVERS[s].fixture if s in ON_SERVERS else s: s for s in stacks}.values())
     on_servers = [stack for stack in stacks if stack in ON_SERVERS]
     of_fixture = {"ports": stacks, "empty_ports": stacks, "aws_ports": on_servers}
     for fixture in of_fixture.keys() & set(metafunc.fixturenames):

@@ -17,6 +17,8 @@ from pipeline.core.errors import SystemFault, TransientFault
 from pipeline.ports.cache import CachedStock, Stale, StockCache, StockId
 from tests.stacks import fresh
 
+SAME_IN_EVERY_WRITE_MODE = True
+
 ODD = 2**53 + 1
 """The first integer that a double cannot hold."""
 

@@ -9,6 +9,8 @@ from pipeline.ports.streams import TRIM_HORIZON, Start
 from tests.faults import answer_lost, asked_with, refused
 from tests.stacks import fresh
 
+SAME_IN_EVERY_WRITE_MODE = True
+
 SHARD = "shardId-000000000001"
 SEQUENCE_129_DIGITS = 10**129 - 1
 

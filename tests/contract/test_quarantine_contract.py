@@ -13,6 +13,8 @@ from pipeline.core.step import Refusal
 from tests.faults import answer_lost, asked_with, refused
 from tests.stacks import fresh
 
+SAME_IN_EVERY_WRITE_MODE = True
+
 NOON = parse_instant("2011-10-03T12:00:00.000001Z")
 SEQUENCE_129_DIGITS = 10**129 - 1
 

@@ -18,6 +18,8 @@ from pipeline.ports.streams import TRIM_HORIZON, IteratorExpired, Message, Start
 from tests.faults import Answer, answer_changed, answer_lost, asked, refused
 from tests.stacks import SHARDS, fresh
 
+SAME_IN_EVERY_WRITE_MODE = True
+
 PAGE = 10_000
 INSTANT_S = 1.05
 """Between records that a start must tell apart: LocalStack's Kinesis drops a second's fraction."""
