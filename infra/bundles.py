@@ -27,8 +27,8 @@ UNZIPPED_BYTES_MAX = 250 * 1024 * 1024
 
 COMMAND_LINE = ("alembic", "rich", "typer")
 LEFT_OUT: Mapping[str, Sequence[str]] = {
-    "inventory": (*COMMAND_LINE, "psycopg", "redis"),
-    "cache": (*COMMAND_LINE, "psycopg"),
+    "inventory": (*COMMAND_LINE, "psycopg", "psycopg-pool", "redis"),
+    "cache": (*COMMAND_LINE, "psycopg", "psycopg-pool"),
     "etl": (*COMMAND_LINE, "redis"),
 }
 """What each bundle does without, and with it whatever only that needs."""
