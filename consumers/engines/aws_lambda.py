@@ -33,7 +33,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -61,13 +61,12 @@ from pipeline.ports.checkpoints import Checkpoint
 from pipeline.ports.clock import Clock
 from pipeline.ports.streams import TRIM_HORIZON, RecordStream, Shard, Start
 from pipeline.runtime.backoff import Backoff
+from pipeline.runtime.catching_up import CatchUp
 from pipeline.runtime.handler import BatchReport, Handler
 from pipeline.settings import Settings
 
 ANSWER_S = 1.0
 """Kept for the answer itself: logs, metrics, and a runtime that is not on time to the ms."""
-EMPTY_PAGE_PAUSE_S = 0.25
-"""Kinesis allows five reads a second and shard, and the mappings take theirs."""
 
 Response = dict[str, list[dict[str, str]]]
 """`batchItemFailures`: empty for success, else one item, whose sequence number to go on from."""
@@ -176,6 +175,24 @@ class Progress:
         return len(self.records) - self.finished
 
 
+class TimedHandler:
+    """A handler whose batches are counted, and begin only while there is time for them."""
+
+    def __init__(self, handler: Handler, clock: InvocationClock, progress: Progress) -> None:
+        self.name, self.resume = handler.name, handler.resume
+        self._handler, self._clock, self._progress = handler, clock, progress
+
+    def handle(self, batch: Batch) -> BatchReport:
+        """Handle one batch. Raises Stopping if it would take too long, by the slowest so far."""
+        began, progress = self._clock.monotonic(), self._progress
+        if began + progress.slowest_s >= self._clock.deadline:
+            raise Stopping("no time is left for another batch")
+        report = self._handler.handle(batch)
+        progress.counts.update(report.counts)
+        progress.slowest_s = max(progress.slowest_s, self._clock.monotonic() - began)
+        return report
+
+
 class LambdaEngine:
     """Drive one handler with the events of one mapping.
 
@@ -251,11 +268,17 @@ class LambdaEngine:
         shard_id, records = _read(progress.records, self._options.stream)
         site = self._site = self._site or self._start(self._clock)
         shard = self._shard(site, shard_id)
+        handler, limit = (
+            TimedHandler(site.handler, self._clock, progress),
+            self._options.batch_records_max,
+        )
         if shard_id not in self._joined:
-            self._catch_up(site, shard, records[0].position.sequence, progress)
+            before = Start("AFTER_SEQUENCE_NUMBER", records[0].position.sequence - 1)
+            catch_up = CatchUp(handler, site.stream, site.backoff, limit)
+            catch_up.run(self._shards, shard_id, Checkpoint(before))
         self._joined.discard(shard_id)  # until all of this is finished: a fault is a reason to look
-        for part in _parts(records, self._options.batch_records_max):
-            self._handle(site, Batch(shard_id, part, shard.hash_range), progress)
+        for part in _parts(records, limit):
+            handler.handle(Batch(shard_id, part, shard.hash_range))
             progress.finished += len(part)
         self._joined.add(shard_id)
 
@@ -267,64 +290,6 @@ class LambdaEngine:
         if shard_id not in self._shards:
             raise SystemFault(f"{self._options.stream} has no shard {shard_id}")
         return self._shards[shard_id]
-
-    def _handle(self, site: Site, batch: Batch, progress: Progress) -> None:
-        """Handle one batch, unless it would take too long, by the slowest one so far."""
-        began = self._clock.monotonic()
-        if began + progress.slowest_s >= self._clock.deadline:
-            raise Stopping("no time is left for another batch")
-        report: BatchReport = site.handler.handle(batch)
-        progress.counts.update(report.counts)
-        progress.slowest_s = max(progress.slowest_s, self._clock.monotonic() - began)
-
-    # ------------------------------------------------------------------ what a sink has lost
-    def _catch_up(self, site: Site, shard: Shard, first: int, progress: Progress) -> None:
-        """Hand the handler what it says it lacks of the records before the batch."""
-        for closed in self._lineage(shard):
-            self._replay(site, closed, None, progress)
-        self._replay(site, shard, first, progress)
-
-    def _lineage(self, shard: Shard) -> list[Shard]:
-        """List the shards that a shard came from and the stream still knows, oldest first."""
-        found: set[str] = set()
-        waiting = list(shard.parents)
-        while waiting:
-            parent = waiting.pop()
-            if parent in self._shards and parent not in found:
-                found.add(parent)
-                waiting += self._shards[parent].parents
-        return [self._shards[shard_id] for shard_id in sorted(found)]
-
-    def _replay(self, site: Site, shard: Shard, until: int | None, progress: Progress) -> None:
-        """Read a shard from where the handler is, up to a sequence number or to its end."""
-        claimed = (
-            Checkpoint(TRIM_HORIZON, finished=True)
-            if until is None
-            else Checkpoint(Start("AFTER_SEQUENCE_NUMBER", until - 1))
-        )
-        resumed = site.backoff.call("resume", lambda: site.handler.resume(shard.shard_id, claimed))
-        if resumed == claimed:
-            return
-        for records in self._pages(site, shard.shard_id, resumed.start):
-            missed = [r for r in records if until is None or r.position.sequence < until]
-            if missed:
-                self._handle(site, Batch(shard.shard_id, missed, shard.hash_range), progress)
-                _log.warning("%s: %d records were missing", shard.shard_id, len(missed))
-            if len(missed) < len(records):
-                return
-
-    def _pages(self, site: Site, shard_id: str, start: Start) -> Iterator[Sequence[Record]]:
-        """Read to the tip or the end of a shard; an empty page need not be the last."""
-        limit, stream = self._options.batch_records_max, site.stream
-        cursor = site.backoff.call("open shard", lambda: stream.open(shard_id, start))
-        while True:
-            page = site.backoff.call("read", partial(stream.read, shard_id, cursor, limit))
-            yield page.records
-            if page.cursor is None or not (page.records or page.behind_ms):
-                return
-            cursor = page.cursor
-            if not page.records:
-                self._clock.wait(EMPTY_PAGE_PAUSE_S)
 
     # --------------------------------------------------------------------------------- metrics
     def _emit(self, progress: Progress) -> None:

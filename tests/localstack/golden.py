@@ -23,7 +23,7 @@ from consumers.sources import Line, PartitionBy
 from pipeline.adapters.clock import SystemClock
 from pipeline.bootstrap import AwsPorts, stream_names
 from pipeline.ports.streams import open_shards
-from pipeline.settings import Settings
+from pipeline.settings import Settings, WriteMode
 from tests.databases import new_database
 from tests.e2e.hostile import CASES
 from tests.e2e.runs import QUIET, numbered
@@ -149,7 +149,13 @@ class Site:
 
 
 @contextmanager
-def site(localstack: Endpoints, folder: Path, lines: Sequence[Line], **more: Any) -> Iterator[Site]:
+def site(
+    localstack: Endpoints,
+    folder: Path,
+    lines: Sequence[Line],
+    writes: WriteMode = "batch",
+    **more: Any,
+) -> Iterator[Site]:
     """Deploy an installation of its own; whatever still serves it at the end is stopped."""
     clock = SystemClock()
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +163,7 @@ def site(localstack: Endpoints, folder: Path, lines: Sequence[Line], **more: Any
         servers = replace(localstack, postgres_dsn=dsn)
         settings = Settings(prefix=fresh("golden")[:24].rstrip("-"), **more)
         run = EmbeddedRun(settings, servers, clock, QUIET)
-        settings = run.settings.model_copy(update={"conditional_writes": "batch"})
+        settings = run.settings.model_copy(update={"conditional_writes": writes})
         run.deploy(SHARDS)
         let_shards_age(servers)
         found = Site(run, settings, AwsPorts(settings, clock), lines, folder)

@@ -13,15 +13,13 @@ the order in which they write them; readers are not. A loader that waits for too
 batch again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, LiteralString, TypeAlias
 
 import orjson
-import psycopg
 
 from pipeline.adapters.postgres import staging
-from pipeline.adapters.postgres.server import Connection, PostgresServer, server, translated
+from pipeline.adapters.postgres.server import Connection, PostgresServer, server
 from pipeline.core.changes import ChangeRecorded, Fact
 from pipeline.core.errors import SystemFault
 from pipeline.core.instants import format_instant
@@ -231,7 +229,7 @@ class PostgresWarehouseRebuild:
         """Look for the shadow of this part; make it where there is none."""
         self._part = part
         what = orjson.dumps([part.location, part.since, segments]).decode()
-        with self._connection() as connection:
+        with self._server.transaction(_LIMITS) as connection:
             if _one(connection.execute(_EXISTS)) and _one(connection.execute(_KNOWN_JOB, (what,))):
                 found = connection.execute("select name from inventory_rebuild.unit")
                 return frozenset(name for (name,) in found)
@@ -244,7 +242,7 @@ class PostgresWarehouseRebuild:
 
     def stage(self, unit: str, facts: Sequence[Fact], *, last: bool) -> None:
         """Copy facts into the shadow, in one transaction with the note that they were the last."""
-        with self._connection() as connection:
+        with self._server.transaction(_LIMITS) as connection:
             _stage(connection, facts)
             if last:
                 connection.execute(_UNIT, (unit,))
@@ -253,7 +251,7 @@ class PostgresWarehouseRebuild:
         """Settle doubts, lock, settle the few that came since, delete, load, drop."""
         settled = self._settle(read)
         parameters = self._parameters()
-        with self._connection() as connection:
+        with self._server.transaction(_LIMITS) as connection:
             connection.execute(_LOCK)
             doubts = _doubted(connection, parameters)
             fresh = [doubt for doubt in doubts if doubt not in settled]
@@ -270,7 +268,7 @@ class PostgresWarehouseRebuild:
 
     def discard(self) -> None:
         """Drop the shadow's schema."""
-        with self._connection() as connection:
+        with self._server.transaction(_LIMITS) as connection:
             connection.execute(_DROP)
 
     def _settle(self, read: Read) -> frozenset[Doubt]:
@@ -278,14 +276,14 @@ class PostgresWarehouseRebuild:
 
         A row that is still the same when they are locked out was told wrong or newer by now.
         """
-        with self._connection() as connection:
+        with self._server.transaction(_LIMITS) as connection:
             if not _one(connection.execute(_EXISTS)):
                 raise SystemFault(
                     "the shadow is gone: its swap may have been done; audit, then see"
                 )
             doubts = _doubted(connection, self._parameters())
         facts = read(doubts) if doubts else ()
-        with self._connection() as connection:
+        with self._server.transaction(_LIMITS) as connection:
             _stage(connection, facts)
             connection.execute("analyze inventory_rebuild.staged")
             months = [month for (month,) in connection.execute(_MONTHS)]
@@ -307,15 +305,6 @@ class PostgresWarehouseRebuild:
     def _parameters(self) -> dict[str, object]:
         since = None if self._part.since is None else format_instant(self._part.since)
         return {"location": self._part.location, "since": since}
-
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        try:
-            with self._server.connect() as connection:
-                connection.execute(_LIMITS)
-                yield connection
-        except psycopg.Error as fault:
-            raise translated(fault) from fault
 
 
 def _run(connection: Connection, statement: str, parameters: _Parameters) -> Any:

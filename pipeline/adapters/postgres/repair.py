@@ -1,13 +1,11 @@
 """Repairs of the warehouse on PostgreSQL: orphans of the dimensions, and rows to discard."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import orjson
-import psycopg
 
-from pipeline.adapters.postgres.server import Connection, PostgresServer, server, translated
+from pipeline.adapters.postgres.server import PostgresServer, server
 from pipeline.core.changes import (
     ChangeAnnotated,
     ChangeRecorded,
@@ -90,7 +88,7 @@ class PostgresWarehouseRepair:
 
     def orphans(self) -> Sequence[Orphan]:
         """Ask for each dimension what it has and what the facts use."""
-        with self._connection() as connection:
+        with self._server.transaction(_LIMITS) as connection:
             return [
                 Orphan(dimension, key, missing)
                 for dimension, question in _ORPHANS.items()
@@ -107,7 +105,7 @@ class PostgresWarehouseRepair:
         for orphan in orphans:
             gone.setdefault(orphan.dimension, []).extend([] if orphan.missing else [orphan.key])
         dates = [o.key for o in orphans if o.missing and o.dimension == "date"]
-        with self._connection() as connection:
+        with self._server.transaction(_LIMITS) as connection:
             connection.execute(_ADD_DATES, (dates,))
             connection.execute(_LOCK)
             for dimension, statement in _PRUNE.items():
@@ -115,20 +113,11 @@ class PostgresWarehouseRepair:
 
     def discard(self, facts: Sequence[Fact]) -> None:
         """Delete where every column is as it was seen."""
-        with self._connection() as connection:
+        with self._server.transaction(_LIMITS) as connection:
             for kind in _TABLES:
                 rows = [_row(fact) for fact in facts if type(fact) is kind]
                 if rows:
                     connection.execute(_discard(kind).encode(), (orjson.dumps(rows).decode(),))
-
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        try:
-            with self._server.connect() as connection:
-                connection.execute(_LIMITS)
-                yield connection
-        except psycopg.Error as fault:
-            raise translated(fault) from fault
 
 
 def _column(field: str) -> str:

@@ -7,9 +7,7 @@ as old as its last refresh.
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
-
-from pipeline.adapters.postgres.server import PostgresServer, server, translated
+from pipeline.adapters.postgres.server import PostgresServer, server
 from pipeline.ports.reports import Fall, Seller
 
 _BEST_SELLERS = """
@@ -39,8 +37,5 @@ class PostgresReports:
         return [Fall(*row) for row in self._ask(_STEEPEST_FALLS, limit)]
 
     def _ask(self, question: str, limit: int) -> list[tuple[Any, ...]]:
-        try:
-            with self._server.connect() as connection:
-                return connection.execute(question, (limit,)).fetchall()
-        except psycopg.Error as fault:
-            raise translated(fault) from fault
+        with self._server.transaction() as connection:
+            return connection.execute(question, (limit,)).fetchall()

@@ -5,9 +5,10 @@ connect alike. With `token` set, each new connection asks for a password of its 
 of RDS is good for fifteen minutes of connecting, not for a session, so nothing renews one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, LiteralString, TypeAlias
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -78,6 +79,20 @@ class PostgresServer:
     def connect(self) -> Connection:
         """Open a connection."""
         return psycopg.connect(**self.parameters())
+
+    @contextmanager
+    def transaction(self, limits: LiteralString = "") -> Iterator[Connection]:
+        """Lend a connection of its own in one transaction; `limits` is run first.
+
+        Raises SystemFault for whatever the server raises.
+        """
+        try:
+            with self.connect() as connection:
+                if limits:
+                    connection.execute(limits)
+                yield connection
+        except psycopg.Error as fault:
+            raise translated(fault) from fault
 
 
 def server(where: str | PostgresServer) -> PostgresServer:

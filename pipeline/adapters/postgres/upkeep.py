@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import LiteralString
 
-import psycopg
-
 from pipeline.adapters.postgres import staging
-from pipeline.adapters.postgres.server import PostgresServer, server, translated
+from pipeline.adapters.postgres.server import PostgresServer, server
 from pipeline.core.instants import format_instant
 
 _REFRESH = "select inventory.refresh_reports(make_interval(secs => %s))"
@@ -31,12 +29,8 @@ class PostgresUpkeep:
         return bool(self._execute((_REFRESH, at_most_every_s)))
 
     def _execute(self, *statements: tuple[LiteralString, object]) -> object:
-        try:
-            with self._server.connect() as connection:
-                cursor = connection.execute(_LIMITS)
-                for statement, parameter in statements:
-                    cursor = connection.execute(statement, (parameter,))
-                answer = cursor.fetchone() if cursor.description else None
-                return answer and answer[0]
-        except psycopg.Error as fault:
-            raise translated(fault) from fault
+        with self._server.transaction(_LIMITS) as connection:
+            for statement, parameter in statements:
+                cursor = connection.execute(statement, (parameter,))
+            answer = cursor.fetchone() if cursor.description else None
+        return answer and answer[0]
