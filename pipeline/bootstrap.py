@@ -21,6 +21,7 @@ from pipeline.ports.checkpoints import CheckpointStore
 from pipeline.ports.claims import ClaimStore
 from pipeline.ports.clock import Clock
 from pipeline.ports.combos import ComboTable
+from pipeline.ports.page_reports import PageReports
 from pipeline.ports.quarantine import Quarantine
 from pipeline.ports.reports import Reports
 from pipeline.ports.states import StateStore
@@ -258,6 +259,14 @@ class AwsPorts:
 
         settings = self._settings
         return PostgresReports(self._postgres(settings.reports_dsn or settings.postgres_dsn))
+
+    @cached_property
+    def page_reports(self) -> PageReports:
+        """The same, for the report's page. Not of `Ports`: a warehouse in memory has no page."""
+        from pipeline.adapters.postgres.page_reports import PostgresPageReports
+
+        settings = self._settings
+        return PostgresPageReports(self._postgres(settings.reports_dsn or settings.postgres_dsn))
 
     def _postgres(self, dsn: str) -> "PostgresServer":
         return postgres_server(self._settings, dsn, self.aws)

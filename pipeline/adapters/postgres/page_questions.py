@@ -1,0 +1,217 @@
+"""The questions of the report's page, asked of the analysts' views.
+
+Each takes the same parameters: the location or null, the first day or null, and the limits. A list
+that is bounded says in its last column how long it is. Days are of each shop's own clock.
+"""
+
+IN_SCOPE = "(%(location)s::text is null or location = %(location)s)"
+SINCE = "(%(since)s::date is null or {day} >= %(since)s)"
+_HOURS = f"{IN_SCOPE} and {SINCE.format(day='local_hour')}"
+_DAYS = f"{IN_SCOPE} and {SINCE.format(day='date')}"
+_SUMS = """
+coalesce(sum(units_sold), 0)::bigint, coalesce(sum(units_returned), 0)::bigint,
+coalesce(sum(sales), 0)::bigint, coalesce(sum(returns), 0)::bigint
+"""
+
+REFRESHED = "select min(refreshed_at) from inventory.report_refresh"
+NEWEST_DAY = f"select max(local_hour)::date from inventory.sales_by_hour where {IN_SCOPE}"
+PERIOD = f"""
+select min(local_hour)::date, max(local_hour)::date from inventory.sales_by_hour where {_HOURS}
+"""
+
+# ------------------------------------------------------------------------------------------ sales
+TOTALS = f"select {_SUMS} from inventory.sales_by_hour where {_HOURS}"
+CATEGORIES = f"""
+select category, {_SUMS} from inventory.sales_by_hour where {_HOURS}
+group by 1 order by sum(units_sold) desc, category collate "C"
+"""
+LOCATIONS = f"""
+select location, {_SUMS}, count(*) over () from inventory.sales_by_hour where {_HOURS}
+group by 1 order by sum(units_sold) desc, location collate "C" limit %(locations_max)s
+"""
+LOCATION_HOURS = f"""
+with scoped as materialized (
+    select location, extract(hour from local_hour)::integer as hour,
+           sum(units_sold)::bigint as units_sold
+    from inventory.sales_by_hour where {_HOURS}
+    group by 1, 2
+), ranked as (
+    select location, row_number() over (order by sum(units_sold) desc, location collate "C") as rank
+    from scoped group by 1
+)
+select case when rank <= %(locations_max)s then location end, hour, sum(units_sold)::bigint
+from scoped join ranked using (location)
+group by 1, 2, least(rank, %(locations_max)s + 1) order by least(rank, %(locations_max)s + 1), 2
+"""
+_OVER_TIME = f"""
+select {{unit}}, sum(units_sold)::bigint, sum(units_returned)::bigint, sum(sales)::bigint
+from inventory.sales_by_hour where {_HOURS} group by 1 order by 1
+"""
+DAYS = _OVER_TIME.format(unit="date_trunc('day', local_hour)")
+HOURS = _OVER_TIME.format(unit="local_hour")
+
+# ----------------------------------------------------------------------------------------- combos
+_COMBOS = f"""
+combos as (
+    select *, (jacket_sold_at at time zone time_zone)::date as date,
+           greatest(jacket_sold_at, pants_sold_at) - least(jacket_sold_at, pants_sold_at) as gap
+    from inventory.combo join inventory.dim_location using (location)
+    where {IN_SCOPE} and {SINCE.format(day="(jacket_sold_at at time zone time_zone)::date")}
+)
+"""
+COMBO_TOTALS = f"""
+with {_COMBOS}
+select count(*), count(*) filter (where units_standing > 0),
+       coalesce(sum(units_standing), 0)::bigint, coalesce(sum(units_returned), 0)::bigint
+from combos
+"""
+COMBO_DAYS = f"""
+with {_COMBOS}
+select date, count(*), sum(units_standing)::bigint, sum(units_returned)::bigint
+from combos group by 1 order by 1
+"""
+ATTACH_DAYS = f"""
+select date, sum(local_jackets_sold)::bigint, sum(local_jackets_in_combos)::bigint,
+       sum(local_pants_sold)::bigint, sum(local_pants_in_combos)::bigint
+from inventory.combo_attach_rate where {_DAYS}
+group by 1 having sum(local_jackets_sold) + sum(local_pants_sold) > 0 order by 1
+"""
+GAP = f"""
+with {_COMBOS}
+select count(*) filter (where jacket_sold_at <= pants_sold_at), min(gap),
+       percentile_cont(0.5) within group (order by gap),
+       percentile_cont(0.9) within group (order by gap), max(gap)
+from combos having count(*) > 0
+"""
+GAP_BINS = f"""
+with {_COMBOS}
+select floor(extract(epoch from gap) / %(bin_s)s)::bigint as bin, count(*)
+from combos group by 1 order by 1
+"""
+PAIRS = f"""
+with {_COMBOS}
+select jacket_product_id, pants_product_id, count(*), sum(units_standing)::bigint,
+       sum(units_returned)::bigint, count(*) over ()
+from combos group by 1, 2
+order by sum(units_standing) desc, jacket_product_id collate "C", pants_product_id collate "C"
+limit %(rows_max)s
+"""
+
+# --------------------------------------------------------------------------------------- products
+# By product alone the views store all of time and every location. A part of it is asked of the
+# rows, which are partitioned by month.
+_PRODUCTS_STORED = """
+products as (
+    select product_id, category, units_sold, units_returned, stock_change
+    from inventory.sales_by_product
+)
+"""
+_PRODUCTS_ASKED = f"""
+products as (
+    select product_id, p.category,
+           coalesce(sum(-c.change) filter (where source = 'POS' and change < 0), 0)::bigint
+               as units_sold,
+           coalesce(sum(c.change) filter (where source = 'POS' and change > 0), 0)::bigint
+               as units_returned,
+           sum(c.change)::bigint as stock_change
+    from inventory.change c
+    left join inventory.dim_product p using (product_id)
+    where {IN_SCOPE} and {SINCE.format(day="local_at")}
+        and (%(since)s::date is null or occurred_at >= %(since)s::date - interval '1 day')
+    group by 1, 2
+)
+"""
+PRODUCTS = {True: _PRODUCTS_STORED, False: _PRODUCTS_ASKED}
+"""By whether everything is asked for."""
+PRODUCTS_SOLD = "select count(*) from products where units_sold > 0"
+BEST_SELLERS = """
+select product_id, category, units_sold, units_returned, count(*) over ()
+from products where units_sold > 0
+order by units_sold desc, product_id collate "C" limit %(rows_max)s
+"""
+MOST_RETURNED = """
+select product_id, category, units_sold, units_returned, count(*) over ()
+from products where units_returned > 0
+order by units_returned desc, product_id collate "C" limit %(rows_max)s
+"""
+FALLS = f"""
+select product_id, category, stock_change, (
+           select coalesce(sum(on_hand), 0)::bigint from inventory.stock_on_hand s
+           where s.product_id = f.product_id and {IN_SCOPE}
+       ), of
+from (
+    select product_id, category, stock_change, count(*) over () as of
+    from products where stock_change < 0
+    order by stock_change, product_id collate "C" limit %(rows_max)s
+) f
+order by stock_change, product_id collate "C"
+"""
+
+# ---------------------------------------------------------------------------------------- quality
+LATE = f"""
+select source, sum(changes)::bigint, sum(could_pair)::bigint, sum(late_changes)::bigint
+from inventory.late_rate where {_DAYS} group by 1 order by 1
+"""
+CONFLICTS = """
+select product_id, base_product_id, category, changes, count(*) over ()
+from inventory.product_conflict
+order by changes desc, product_id collate "C", base_product_id collate "C", category collate "C"
+limit %(rows_max)s
+"""
+FRESHNESS = f"""
+select location, newest_occurred_at, newest_ingested_at, low_watermark, count(*) over ()
+from inventory.freshness where {IN_SCOPE}
+order by newest_ingested_at nulls first, location collate "C" limit %(locations_max)s
+"""
+
+# --------------------------------------------------------------------------------- reconciliation
+# One pass over the facts serves four of the sums. A batch's time of loading is that of its begin,
+# and a refresh does not see what commits after it: hence two minutes.
+CONTROLS = """
+with facts as materialized (
+    select count(*) as rows, coalesce(sum(f.change), 0)::bigint as change,
+           coalesce(sum(abs(f.change)) filter (where f.source = 'POS'), 0)::bigint as till_units,
+           count(*) filter (where l.location is not null and p.product_id is not null
+                            and d.date is not null) as described
+    from inventory.fact_change f
+    left join inventory.dim_location l on l.location = f.location
+    left join inventory.dim_product p on p.product_id = f.product_id
+    left join inventory.dim_date d on d.date = (f.occurred_at at time zone 'UTC')::date
+), made as materialized (
+    select count(*) as combos, count(*) filter (where quantity > 0) as standing,
+           count(*) filter (where exists (
+               select from inventory.fact_change j where j.location = c.location
+                   and j.transaction_id = c.jacket_transaction_id
+           ) and exists (
+               select from inventory.fact_change p where p.location = c.location
+                   and p.transaction_id = c.pants_transaction_id
+           )) as with_rows
+    from inventory.fact_combo c where status <> 'retracted'
+), stored as (
+    select coalesce(
+        (select max(loaded_at) from inventory.location_freshness)
+            < (select min(refreshed_at) from inventory.report_refresh) - interval '2 minutes', false
+    ) as settled
+)
+select 'stock', facts.change, (
+    select coalesce(sum(on_hand), 0)::bigint from inventory.stock_level
+), true from facts
+union all
+select 'stored_rows', facts.rows, (
+    select coalesce(sum(changes), 0)::bigint from inventory.late_rate
+), settled from facts, stored
+union all
+select 'stored_units', facts.till_units, (
+    select coalesce(sum(units_sold + units_returned), 0)::bigint from inventory.sales_by_hour
+), settled from facts, stored
+union all
+select 'stored_combos', combos, (select count(*) from inventory.combo), settled from made, stored
+union all
+select 'combo_rows', combos, with_rows, true from made
+union all
+select 'combo_annotations', 2 * standing, (
+    select coalesce(sum(combo_count), 0)::bigint from inventory.change_annotation
+), true from made
+union all
+select 'dimensions', rows, described, true from facts
+"""
