@@ -1,0 +1,83 @@
+"""The page: a snapshot put together into what a reader sees, from the top."""
+
+from datetime import datetime
+
+from consumers.report import combos, products, quality, sales
+from consumers.report.model import Comparison, Key, Number, Page, Section, say
+from consumers.report.timeline import timeline
+from consumers.report.wording import Share
+from pipeline.ports.page_reports import Question, Snapshot
+
+
+def page_of(
+    seen: Snapshot, question: Question, now: datetime, comparison: Comparison | None = None
+) -> Page:
+    """Make a page. `now` is when it is made, and what freshness is measured from."""
+    return Page(
+        location=question.location,
+        first_day=seen.first_day,
+        last_day=seen.last_day,
+        generated_at=now,
+        refreshed_at=seen.refreshed_at,
+        keys=_keys(seen),
+        sections=tuple(part for part in _sections(seen, now) if part.figures),
+        reconciliation=quality.reconciliation(seen, comparison),
+    )
+
+
+def _sections(seen: Snapshot, now: datetime) -> tuple[Section, ...]:
+    of_data = quality.section(seen), quality.freshness(seen, now)
+    if seen.first_day is None:
+        return of_data if seen.freshness.rows else ()
+    time = timeline(
+        [row.at.date() for row in seen.days]
+        + [row.date for row in seen.combo_days]
+        + [row.date for row in seen.attach_days]
+    )
+    return (
+        sales.section(seen, time),
+        combos.section(seen, time),
+        products.section(seen),
+        products.returns_section(seen),
+        *of_data,
+    )
+
+
+def _keys(seen: Snapshot) -> tuple[Key, ...]:
+    sums, made = seen.totals, seen.combos
+    jackets, with_pants, pants, with_jacket = (
+        sum(row[at] for row in seen.attach_days) for at in (1, 2, 3, 4)
+    )
+    returned = Number("key.units_returned", sums.units_returned)
+    return (
+        Key(
+            "Units sold",
+            Number("key.units_sold", sums.units_sold),
+            say("in {} sales", Number("key.sales", sums.sales)),
+        ),
+        Key(
+            "Return rate",
+            Number("key.return_rate", Share(sums.units_returned, sums.units_sold)),
+            say("{} units", returned),
+        ),
+        Key(
+            "Combos standing",
+            Number("key.combos_standing", made.standing),
+            say("with {} units", Number("key.units_standing", made.units_standing)),
+        ),
+        Key(
+            "Jackets with pants",
+            Number("key.jacket_attach_rate", Share(with_pants, jackets)),
+            say("of {} jackets", Number("key.jackets_sold", jackets)),
+        ),
+        Key(
+            "Pants with a jacket",
+            Number("key.pants_attach_rate", Share(with_jacket, pants)),
+            say("of {} pants", Number("key.pants_sold", pants)),
+        ),
+        Key(
+            "Products sold",
+            Number("key.products_sold", seen.products_sold),
+            say("at {} locations", Number("key.locations", seen.locations.of)),
+        ),
+    )
