@@ -20,6 +20,8 @@ from consumers import commands, maintenance
 from consumers.fleet.properties import FleetOptions, parse_overrides
 from consumers.handlers import Consumer
 from consumers.progress import Progress
+from consumers.report import command as report_command
+from consumers.report.making import DEFAULT_FILE
 from consumers.run_local import RunOptions, StackKind
 from consumers.sources import PartitionBy
 from pipeline.core.errors import Stopping, TillstreamError, UsageError
@@ -133,15 +135,22 @@ def _every_command(
 
 
 @app.command()
-def demo(as_json: AsJson = False, shards: Shards = 2) -> None:
+def demo(
+    as_json: AsJson = False,
+    shards: Shards = 2,
+    report_file: Annotated[
+        Path, typer.Option("--report", metavar="FILE", help="Where to write its report.")
+    ] = DEFAULT_FILE,
+) -> None:
     """Run the whole system here on real POS traffic, show what it did, and stop it again.
 
-    Starts every server it needs, all from Python wheels. Exit code 1 if the stores disagree.
+    Starts every server it needs, all from Python wheels, and leaves a report of it, one HTML page.
+    Exit code 1 if the stores disagree.
 
     Example: tillstream demo
     """
     with _exit_codes():
-        report = commands.demo(_own_servers(), shards, Progress())
+        report = commands.demo(_own_servers(), shards, report_file, Progress())
         if as_json:
             _print_json(report)
         else:
@@ -362,7 +371,9 @@ def localstack(
             raise typer.Exit(FAILED)
 
 
-maintenance.add_commands(app, maintenance.Words(_exit_codes, _settings, _print_json, _out))
+_words = maintenance.Words(_exit_codes, _settings, _print_json, _out)
+maintenance.add_commands(app, _words)
+report_command.add_command(app, _words)
 
 
 if __name__ == "__main__":

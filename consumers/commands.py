@@ -28,6 +28,7 @@ from consumers.fleet.supervision import run_fleet
 from consumers.handlers import Consumer
 from consumers.progress import Progress
 from consumers.publishing import arriving, chunked, send
+from consumers.report.making import ReportFile
 from consumers.run_local import RunOptions, StackKind, run_embedded, run_in_memory
 from consumers.simulated_traffic import STEP_US, traffic
 from consumers.sources import PartitionBy, Partitioner, read_lines
@@ -248,11 +249,11 @@ def stack(settings: Settings, shards: int, env_file: Path, progress: Progress) -
             env_file.unlink(missing_ok=True)
 
 
-def demo(settings: Settings, shards: int, progress: Progress) -> Json:
+def demo(settings: Settings, shards: int, report_file: Path, progress: Progress) -> Json:
     """Run the demo."""
     from consumers.demo import run_demo
 
-    return run_demo(settings, SystemClock(), shards, progress)
+    return run_demo(settings, SystemClock(), shards, ReportFile(report_file), progress)
 
 
 def show_demo(report: Json, out: Console) -> None:

@@ -12,10 +12,13 @@ from consumers.deployment import resource
 from consumers.embedded_run import EmbeddedRun, embedded_stack, read_map
 from consumers.exports import Json
 from consumers.progress import Progress
+from consumers.report.making import ReportFile, make_page
+from consumers.report.model import Comparison, Number, say
 from consumers.run_local import RunOptions, write_exports
 from consumers.sources import Line, PartitionBy, read_lines
 from pipeline.adapters.clock import SystemClock
 from pipeline.bootstrap import backoff
+from pipeline.ports.page_reports import Question
 from pipeline.runtime.stock_reader import StockReader
 from pipeline.settings import Settings
 
@@ -35,8 +38,10 @@ def demo_lines() -> list[Line]:
     return [Line(number, data) for number, data in enumerate(found, 1)]
 
 
-def run_demo(settings: Settings, clock: SystemClock, shards: int, progress: Progress) -> Json:
-    """Run the slice through everything and return the report."""
+def run_demo(
+    settings: Settings, clock: SystemClock, shards: int, page_file: ReportFile, progress: Progress
+) -> Json:
+    """Run the slice through everything, write its page and return the report."""
     lines = demo_lines()
     progress.say("starting PostgreSQL, Redis and an AWS emulator")
     with (
@@ -60,7 +65,29 @@ def run_demo(settings: Settings, clock: SystemClock, shards: int, progress: Prog
         stale = report["cache"]["older_than_their_row"]
         report["differences"] += [f"cache entry older than its row: {entry}" for entry in stale]
         report["reconciled"] = report["reconciled"] and not stale
+        compared = comparison(report)
+        page_file.write(make_page(run.ports, run.settings, clock, Question(), compared))
+        report["report"] = str(page_file.path)
         return report
+
+
+def comparison(report: Json) -> Comparison:
+    """Say on the page what came of comparing the stores row by row."""
+    stock, combos = report["stock"], report["combos"]
+    words = (
+        "DynamoDB and PostgreSQL were compared: {} changes, {} combos, {} stock levels with {}"
+        " units on hand in sum; and every cache entry with its row."
+    )
+    numbers = (
+        Number("stores.changes", report["accepted"]),
+        Number("stores.combos", combos["active"] + combos["cancelled"]),
+        Number("stores.stock_levels", stock["levels"]),
+        Number("stores.on_hand", stock["on_hand"]),
+    )
+    lost = [f"line {line} is in no store" for line in report["lost_lines"]]
+    return Comparison(
+        report["reconciled"], say(words, *numbers), (*report["differences"], *lost[:SHOWN])
+    )
 
 
 def _cache_report(run: EmbeddedRun, clock: SystemClock) -> Json:
@@ -120,6 +147,7 @@ def show(report: Json, out: Console) -> None:
             f" with {stock['on_hand']:,} units on hand in sum."
             " No cache entry is older than its row."
         )
+    out.print(f"report: {report['report']}", markup=False)
 
 
 def _table(out: Console, title: str, rows: list[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ series differ in shape or are labelled, steps have their number written in.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import orjson
@@ -127,12 +128,12 @@ def stacked_bars(time: Timeline, series: Sequence[Series]) -> Chart:
     return _bars_over(time.slots, time.grain, series)
 
 
-def hourly_bars(hours: Mapping[datetime, int]) -> Chart:
+def hourly_bars(hours: Sequence[tuple[datetime, int]]) -> Chart:
     """Draw counts by the hour, hours of nothing included."""
-    first, last = min(hours), max(hours)
+    first, last = min(hours)[0], max(hours)[0]
     count = (last - first) // timedelta(hours=1) + 1
     slots = [first + timedelta(hours=number) for number in range(count)]
-    return _bars_over(slots, None, [Series("units sold", dict(hours))])
+    return _bars_over(slots, None, [Series("units sold", {at: units for at, units in hours})])
 
 
 def _bars_over(
@@ -199,7 +200,9 @@ def _gaps(slots: Sequence[object | None]) -> list[Spec]:
     """Write three points where a time was left out; a label below would meet its neighbours."""
     rows = [{"slot": _slot(number, None)} for number, start in enumerate(slots) if start is None]
     mark = {"type": "text", "text": "…", "color": MUTED, "dy": -6, "fontSize": 15}
-    return [{"data": {"values": rows}, "mark": mark, "encoding": {"y": {"datum": 0}}}] if rows else []
+    return (
+        [{"data": {"values": rows}, "mark": mark, "encoding": {"y": {"datum": 0}}}] if rows else []
+    )
 
 
 def _points(
@@ -323,8 +326,7 @@ def heat_map(rows: Sequence[HeatRow], hours: Sequence[int]) -> Chart:
     """
     edges = steps(value for row in rows for value in row.values.values())
     ranges = [
-        f"{low:,}" if high == low + 1 else f"{low:,}–{high - 1:,}"
-        for low, high in zip(edges, edges[1:], strict=False)
+        f"{low:,}" if high == low + 1 else f"{low:,}–{high - 1:,}" for low, high in pairwise(edges)
     ] + [f"{edges[-1]:,} or more"]
     cells = [
         {"place": str(number), "hour": f"{hour:02d}", "value": value, "written": _brief(value),

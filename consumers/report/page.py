@@ -45,9 +45,10 @@ def _sections(seen: Snapshot, now: datetime) -> tuple[Section, ...]:
 
 def _keys(seen: Snapshot) -> tuple[Key, ...]:
     sums, made = seen.totals, seen.combos
-    jackets, with_pants, pants, with_jacket = (
-        sum(row[at] for row in seen.attach_days) for at in (1, 2, 3, 4)
-    )
+    jackets = sum(row.jackets_sold for row in seen.attach_days)
+    with_pants = sum(row.jackets_in_combos for row in seen.attach_days)
+    pants = sum(row.pants_sold for row in seen.attach_days)
+    with_jacket = sum(row.pants_in_combos for row in seen.attach_days)
     returned = Number("key.units_returned", sums.units_returned)
     return (
         Key(

@@ -53,8 +53,8 @@ def steepest_falls(seen: Snapshot) -> Figure:
     rows = seen.falls.rows
     first = rows[0]
     on_hand = say(
-        "On hand counts what was ever sold, returned and delivered. Stock that was there before, and"
-        " never sent as an event, is not in it; so it can be below zero."
+        "On hand counts what was ever sold, returned and delivered. Stock that was there before,"
+        " and never sent as an event, is not in it; so it can be below zero."
     )
     return Figure(
         "stock_falls",

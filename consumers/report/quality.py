@@ -20,7 +20,9 @@ from pipeline.ports.page_reports import Snapshot
 CHECKS = {
     "stock": ("Stock is the sum of all changes", "sum of changes", "units on hand"),
     "stored_rows": ("The stored reports know every event", "events", "counted in reports"),
-    "stored_units": ("They know every unit sold and returned", "units in events", "units in reports"),
+    "stored_units": (
+        "They know every unit sold and returned", "units in events", "units in reports",
+    ),
     "stored_combos": ("They know every combo", "combos", "combos in reports"),
     "combo_rows": ("Both sales of every combo are there", "combos", "with both sales"),
     "combo_annotations": (
@@ -38,7 +40,8 @@ def section(seen: Snapshot) -> Section:
 
 def late(seen: Snapshot) -> Figure:
     """Tell what came too late to pair, by source."""
-    could, came = (sum(row[at] for row in seen.late) for at in (2, 3))
+    could = sum(row.could_pair for row in seen.late)
+    came = sum(row.late_changes for row in seen.late)
     return Figure(
         "late",
         "Events that came too late to pair",
@@ -70,7 +73,10 @@ def conflicts(seen: Snapshot) -> Figure:
         return Figure(
             "conflicts",
             "Products described in two ways",
-            say("{} descriptions differ: every product has one base product and one category.", count),
+            say(
+                "{} descriptions differ: every product has one base product and one category.",
+                count,
+            ),
         )
     columns = (
         Column("product_id", "Product", False),

@@ -7,8 +7,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from consumers.report.charts import Chart
-from consumers.report.model import Figure, Frame, Page, spoken
+from consumers.report.model import Chart, Figure, Frame, Page, spoken
 from consumers.report.wording import day, shown
 
 FRAMES = {"full": Frame(1_040, False), "half": Frame(500, False), "narrow": Frame(342, True)}

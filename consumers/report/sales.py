@@ -89,7 +89,7 @@ def _hourly(seen: Snapshot) -> Figure:
             Number("sales_over_time.best_units", sold[best]),
         ),
         _table("sales_over_time", "hour", rows),
-        charts.hourly_bars(sold),
+        charts.hourly_bars(list(sold.items())),
         width="full",
     )
 
@@ -108,13 +108,11 @@ def by_hour(seen: Snapshot) -> Figure:
     hours = charts.runs(cell.hour for cell in seen.location_hours)
     total: Counter[int] = sum(lines.values(), Counter())
     best = max(hours, key=lambda hour: total[hour])
-    rows = tuple(
+    rows: tuple[tuple[Value, ...], ...] = tuple(
         (OTHERS if name is None else name, *(line[hour] for hour in hours))
         for name, line in lines.items()
     )
-    heat = [
-        charts.HeatRow(OTHERS if name is None else name, line) for name, line in lines.items()
-    ]
+    heat = [charts.HeatRow(OTHERS if name is None else name, line) for name, line in lines.items()]
     words = "The strongest hour of the day begins at {}: {} units, {} of all."
     columns = (Column("location", "Location", False),
                *(Column(f"{hour:02d}", f"{hour:02d}:00") for hour in hours))  # fmt: skip

@@ -71,7 +71,8 @@ def short_day(value: date) -> str:
 
 def duration(value: timedelta) -> str:
     """Write a duration in its two greatest units: 4 min 46 s. Less than none is none."""
-    left, parts = max(0, round(value.total_seconds())), []
+    left = max(0, round(value.total_seconds()))
+    parts: list[str] = []
     for seconds, unit in _UNITS:
         count, left = divmod(left, seconds)
         if count or (parts and len(parts) < 2):

@@ -88,6 +88,11 @@ def _format_minute(day: int, minute: int) -> str:
     return (EPOCH + timedelta(days=day, minutes=minute)).isoformat()[:16]
 
 
+def to_datetime(instant: int) -> datetime:
+    """Convert an instant to a datetime in UTC."""
+    return EPOCH + timedelta(microseconds=instant)
+
+
 def from_datetime(moment: datetime) -> int:
     """Convert an aware datetime to an instant without passing through a float."""
     return (moment - EPOCH) // timedelta(microseconds=1)
