@@ -41,10 +41,16 @@ lint: $(STAMP) ## Check style, types, layers and templates
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal --ignore=tests/simulation
 
 test: lint ## Lint, then run the tests that take seconds
-	$(PYTEST) -m "not long"
+	$(PYTEST) -m "not long and not browser"
 
 long: $(STAMP) ## Run the tests that take minutes on the embedded servers: whole files, kills, bundles
 	$(PYTEST) -m long
+
+# Apart from `test`, which does with PyPI alone: a browser comes from Debian.
+.PHONY: report-test
+report-test: $(STAMP) ## Run the tests of the report's page in Chromium, which is installed if none is there
+	@.ci/chromium
+	$(BIN)/pytest tests/report
 
 # Apart from `test`, which people wait for; continuous integration runs both.
 SEEDS ?= 2000

@@ -26,6 +26,8 @@ LABEL_PX = 190
 """The longest label of a bar; a longer identifier ends in an ellipsis and is whole in the table."""
 LABEL_CHARACTERS_MAX = 40
 BAR_PX = 26
+RATE_AXIS_MIN = 10
+"""Percent that an axis of rates reaches at least, or a rate of nothing would look like much."""
 LABEL_APART_PX, AXIS_PX = 46, 50
 """Between the middles of two labels of time; beside the axis of time."""
 
@@ -165,7 +167,9 @@ def rate_lines(time: Timeline, series: Sequence[Series]) -> Chart:
 
     def draw(frame: Frame) -> Spec:
         names = [each.name for each in series]
+        most = max((v for each in series for v in each.values.values() if v is not None), default=0)
         y = _quantity(None, {"labelExpr": "datum.label + ' %'"})
+        y["scale"] = {"domain": [0, max(most, RATE_AXIS_MIN)], "nice": True}
         shapes = ["circle", "square"]
         lines = [
             {"transform": [{"filter": {"field": "order", "equal": order}}],

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from consumers.report import charts
-from consumers.report.model import Column, Figure, Name, Number, Section, Table, say
+from consumers.report.model import Column, Figure, Name, Number, Section, Sentence, Table, say
 from consumers.report.sales import left_out, time_notes
 from consumers.report.timeline import Timeline
 from consumers.report.wording import Share, duration, shown
@@ -75,10 +75,9 @@ def attach_rate(seen: Snapshot, time: Timeline) -> Figure:
     return Figure(
         "attach_rate",
         f"Attach rate by {time.grain}",
-        say(
-            "{} of the jackets left with pants, {} of the pants with a jacket.",
-            Number("attach_rate.jackets", Share(sum(with_pants.values()), sum(jackets.values()))),
-            Number("attach_rate.pants", Share(sum(with_jacket.values()), sum(pants.values()))),
+        _attached(
+            Share(sum(with_pants.values()), sum(jackets.values())),
+            Share(sum(with_jacket.values()), sum(pants.values())),
         ),
         Table(
             "attach_rate",
@@ -89,6 +88,19 @@ def attach_rate(seen: Snapshot, time: Timeline) -> Figure:
         charts.rate_lines(time, lines),
         (say("What was returned later was bought together all the same."),),
     )  # fmt: skip
+
+
+def _attached(jackets: Share, pants: Share) -> Sentence:
+    of_jackets, of_pants = (
+        Number("attach_rate.jackets", jackets),
+        Number("attach_rate.pants", pants),
+    )
+    if not pants.whole:
+        return say("{} of the jackets left with pants; tills sold no pants.", of_jackets)
+    if not jackets.whole:
+        return say("{} of the pants left with a jacket; tills sold no jackets.", of_pants)
+    words = "{} of the jackets left with pants, {} of the pants with a jacket."
+    return say(words, of_jackets, of_pants)
 
 
 def _height(rate: Share) -> float | None:

@@ -3,9 +3,9 @@
 from datetime import datetime
 
 from consumers.report import combos, products, quality, sales
-from consumers.report.model import Comparison, Key, Number, Page, Section, say
+from consumers.report.model import Comparison, Key, Number, Page, Section, Sentence, say
 from consumers.report.timeline import timeline
-from consumers.report.wording import Share
+from consumers.report.wording import Share, plural
 from pipeline.ports.page_reports import Question, Snapshot
 
 
@@ -54,22 +54,22 @@ def _keys(seen: Snapshot) -> tuple[Key, ...]:
         Key(
             "Units sold",
             Number("key.units_sold", sums.units_sold),
-            say("in {} sales", Number("key.sales", sums.sales)),
+            _some("in", Number("key.sales", sums.sales), "sale"),
         ),
         Key(
             "Return rate",
             Number("key.return_rate", Share(sums.units_returned, sums.units_sold)),
-            say("{} units", returned),
+            _some("", returned, "unit"),
         ),
         Key(
             "Combos standing",
             Number("key.combos_standing", made.standing),
-            say("with {} units", Number("key.units_standing", made.units_standing)),
+            _some("with", Number("key.units_standing", made.units_standing), "unit"),
         ),
         Key(
             "Jackets with pants",
             Number("key.jacket_attach_rate", Share(with_pants, jackets)),
-            say("of {} jackets", Number("key.jackets_sold", jackets)),
+            _some("of", Number("key.jackets_sold", jackets), "jacket"),
         ),
         Key(
             "Pants with a jacket",
@@ -79,6 +79,11 @@ def _keys(seen: Snapshot) -> tuple[Key, ...]:
         Key(
             "Products sold",
             Number("key.products_sold", seen.products_sold),
-            say("at {} locations", Number("key.locations", seen.locations.of)),
+            _some("at", Number("key.locations", seen.locations.of), "location"),
         ),
     )
+
+
+def _some(before: str, count: Number, noun: str) -> Sentence:
+    assert isinstance(count.value, int)
+    return say(f"{before} {{}} {plural(count.value, noun)}".strip(), count)

@@ -3,7 +3,7 @@
 from consumers.report import charts
 from consumers.report.model import Column, Figure, Name, Number, Section, Sentence, Table, say
 from consumers.report.sales import UNITS, left_out
-from consumers.report.wording import Share, shown
+from consumers.report.wording import Share, plural, shown
 from pipeline.ports.page_reports import Snapshot
 
 PRODUCT = Column("product_id", "Product", False)
@@ -81,6 +81,10 @@ def returns_by_category(seen: Snapshot) -> Figure:
     """Rank categories by their return rate."""
     rates = {row.category: Share(row.units_returned, row.units_sold) for row in seen.categories}
     rows = sorted(seen.categories, key=lambda row: -(rates[row.category].percent or 0))
+    bars = [
+        charts.Bar(name, float(rate.percent or 0), shown(rate))
+        for name, rate in ((row.category, rates[row.category]) for row in rows)
+    ]
     return Figure(
         "returns_by_category",
         "Return rate by category",
@@ -90,14 +94,8 @@ def returns_by_category(seen: Snapshot) -> Figure:
             (CATEGORY, *UNITS, RATE),
             tuple((r.category, r.units_sold, r.units_returned, rates[r.category]) for r in rows),
         ),
-        charts.ranked_bars(
-            [
-                charts.Bar(r.category, float(rates[r.category].percent or 0),
-                           shown(rates[r.category]))
-                for r in rows
-            ]
-        ),
-    )  # fmt: skip
+        charts.ranked_bars(bars) if seen.totals.units_returned else None,
+    )
 
 
 def _come_back(seen: Snapshot) -> Sentence:
@@ -107,7 +105,8 @@ def _come_back(seen: Snapshot) -> Sentence:
         return say("Tills took back {} units.", returned)
     share = Number("returns.rate", Share(sums.units_returned, sums.units_sold))
     times = Number("returns.returns", sums.returns)
-    return say("Tills took back {} units in {} returns: {} of what they sold.",
+    noun = plural(sums.returns, "return")
+    return say(f"Tills took back {{}} units in {{}} {noun}: {{}} of what they sold.",
                returned, times, share)  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from consumers.report import charts
 from consumers.report.model import Column, Figure, Name, Number, Section, Sentence, Table, say
 from consumers.report.timeline import Timeline
-from consumers.report.wording import Share, Value, shown
+from consumers.report.wording import Share, Value, day, shown
 from pipeline.ports.page_reports import Snapshot, Top
 
 UNITS = (
@@ -19,8 +20,10 @@ OTHERS = "all others"
 
 def section(seen: Snapshot, time: Timeline) -> Section:
     """Tell the sales."""
-    figures = (over_time(seen, time), by_hour(seen), by_location(seen), by_category(seen))
-    return Section("sales", "Sales", figures)
+    figures = [over_time(seen, time), by_hour(seen)]
+    if seen.locations.of > 1:
+        figures.append(by_location(seen))
+    return Section("sales", "Sales", (*figures, by_category(seen)))
 
 
 def left_out(kind: str, top: Top[Any], name: str) -> tuple[Sentence, ...]:
@@ -75,8 +78,7 @@ def _hourly(seen: Snapshot) -> Figure:
     sold = {row.at: row.units_sold for row in seen.hours}
     best = max(sold, key=lambda hour: sold[hour])
     rows: list[tuple[Value, ...]] = [
-        (f"{row.at:%Y-%m-%d %H}:00", row.units_sold, row.units_returned, row.sales)
-        for row in seen.hours
+        (_hour(row.at), row.units_sold, row.units_returned, row.sales) for row in seen.hours
     ]
     return Figure(
         "sales_over_time",
@@ -85,13 +87,17 @@ def _hourly(seen: Snapshot) -> Figure:
             "Tills sold {} units in {} sales; the best hour was {}, with {} units.",
             Number("sales_over_time.units_sold", sum(sold.values())),
             Number("sales_over_time.sales", sum(row.sales for row in seen.hours)),
-            Number("sales_over_time.best", f"{best:%Y-%m-%d %H}:00"),
+            Number("sales_over_time.best", _hour(best)),
             Number("sales_over_time.best_units", sold[best]),
         ),
         _table("sales_over_time", "hour", rows),
         charts.hourly_bars(list(sold.items())),
         width="full",
     )
+
+
+def _hour(at: datetime) -> str:
+    return f"{day(at)}, {at:%H:%M}"
 
 
 def _table(name: str, unit: str, rows: Iterable[tuple[Value, ...]]) -> Table:

@@ -69,6 +69,11 @@ def short_day(value: date) -> str:
     return f"{value.day} {value:%b}"
 
 
+def plural(count: int, noun: str) -> str:
+    """Write a noun after its count."""
+    return noun if count == 1 else f"{noun}s"
+
+
 def duration(value: timedelta) -> str:
     """Write a duration in its two greatest units: 4 min 46 s. Less than none is none."""
     left = max(0, round(value.total_seconds()))
