@@ -72,6 +72,20 @@ def test_identifier_cannot_leave_its_drawing(open_page: Open) -> None:
     assert set(inside) <= {"title", "desc", "g", "path", "line", "text", "tspan", "rect"}
 
 
+def test_identifier_that_turns_direction_does_not_turn_what_follows(open_page: Open) -> None:
+    script = """
+    number => [0, number.firstChild.length - 1].map(at => {
+        const range = document.createRange();
+        range.setStart(number.firstChild, at);
+        range.setEnd(number.firstChild, at + 1);
+        return range.getBoundingClientRect().left;
+    })
+    """
+    page = open_page(viewport={"width": 1280, "height": 900}).page
+    first, last = page.eval_on_selector("#top_pairs .finding .number", script)
+    assert first < last
+
+
 # -------------------------------------------------------------------------------- on every screen
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
