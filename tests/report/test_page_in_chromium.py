@@ -224,3 +224,20 @@ def test_head_says_what_of_when_and_whether_it_agrees(open_page: Open) -> None:
     assert "1 January 2026, 00:01:30 UTC" in head
     assert "everything agrees" in head
     assert SCRIPT not in head
+
+
+def test_page_is_built_of_what_assistive_technology_knows(open_page: Open) -> None:
+    page = open_page().page
+    counts = {
+        what: page.locator(what).count()
+        for what in ("html[lang=en]", "h1", "header", "main", "footer", "nav[aria-label]")
+    }
+    lacking = [
+        "table:not(:has(caption))",
+        "thead th:not([scope=col])",
+        "tbody tr:not(:has(> th))",
+        "tbody th:not([scope=row])",
+        "section:not([aria-label], [aria-labelledby])",
+    ]
+    assert set(counts.values()) == {1}
+    assert {what: page.locator(what).count() for what in lacking} == dict.fromkeys(lacking, 0)
