@@ -323,12 +323,13 @@ class HeatRow(NamedTuple):
     values: Mapping[int, int]
 
 
-def heat_map(rows: Sequence[HeatRow], hours: Sequence[int]) -> Chart:
+def heat_map(rows: Sequence[HeatRow], hours: Sequence[int], judged_by: int) -> Chart:
     """Draw units by hour of the day (across) and row, the number in each cell where there is room.
 
-    Rows are by place, as bars are.
+    Rows are by place, as bars are. So many of the first decide where steps begin: a sum of many
+    shops in the last would leave the lightest to each single one.
     """
-    edges = steps(value for row in rows for value in row.values.values())
+    edges = steps(value for row in rows[:judged_by] for value in row.values.values())
     ranges = [
         f"{low:,}" if high == low + 1 else f"{low:,}–{high - 1:,}" for low, high in pairwise(edges)
     ] + [f"{edges[-1]:,} or more"]

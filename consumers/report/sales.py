@@ -133,7 +133,7 @@ def by_hour(seen: Snapshot) -> Figure:
             share,
         ),
         Table("location_hours", columns, rows),
-        charts.heat_map(heat, hours),
+        charts.heat_map(heat, hours, len(listed)),
         (say("Hours are those of each shop's own clock."), *_others(seen)),
         "full",
     )

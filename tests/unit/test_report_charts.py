@@ -94,12 +94,18 @@ def test_steps_begin_at_round_numbers_and_never_repeat(most: int, edges: list[in
 @given(st.lists(st.integers(1, 10**9), min_size=1))
 def test_every_cell_of_the_heat_map_is_in_a_step(units: list[int]) -> None:
     row = HeatRow("GB-1", dict(enumerate(units)))
-    spec = charts.heat_map([row], range(len(units)))(WIDE)
+    spec = charts.heat_map([row], range(len(units)), 1)(WIDE)
     domain = spec["layer"][0]["encoding"]["color"]["scale"]["domain"]
     assert {cell["step"] for cell in spec["data"]["values"]} <= set(domain)
     assert values(spec) == units
 
 
 def test_narrow_heat_map_leaves_the_numbers_to_the_table() -> None:
-    chart = charts.heat_map([HeatRow("GB-1", {9: 5})], [9])
+    chart = charts.heat_map([HeatRow("GB-1", {9: 5})], [9], 1)
     assert [len(chart(frame)["layer"]) for frame in (WIDE, NARROW)] == [2, 1]
+
+
+def test_sum_of_many_shops_does_not_decide_the_steps() -> None:
+    rows = [HeatRow("GB-1", {9: 100}), HeatRow("all others", {9: 1_000_000})]
+    color = charts.heat_map(rows, [9], 1)(WIDE)["layer"][0]["encoding"]["color"]
+    assert color["scale"]["domain"][-1] == "60 or more"

@@ -101,13 +101,13 @@ limit %(rows_max)s
 # By product alone the views store all of time and every location. A part of it is asked of the
 # rows, which are partitioned by month.
 _PRODUCTS_STORED = """
-products as (
+products as materialized (
     select product_id, category, units_sold, units_returned, stock_change
     from inventory.sales_by_product
 )
 """
 _PRODUCTS_ASKED = f"""
-products as (
+products as materialized (
     select product_id, p.category,
            coalesce(sum(-c.change) filter (where source = 'POS' and change < 0), 0)::bigint
                as units_sold,
@@ -121,31 +121,32 @@ products as (
     group by 1, 2
 )
 """
-PRODUCTS = {True: _PRODUCTS_STORED, False: _PRODUCTS_ASKED}
-"""By whether everything is asked for."""
-PRODUCTS_SOLD = "select count(*) from products where units_sold > 0"
-BEST_SELLERS = """
-select product_id, category, units_sold, units_returned, count(*) over ()
-from products where units_sold > 0
-order by units_sold desc, product_id collate "C" limit %(rows_max)s
+_LISTS = f"""
+, listed as (
+    select 'best_sellers' as list, product_id, units_sold as measure from products
+    union all
+    select 'most_returned', product_id, units_returned from products
+    union all
+    select 'falls', product_id, -stock_change from products
+), ranked as (
+    select *, count(*) over (partition by list) as of,
+           row_number() over (partition by list order by measure desc, product_id collate "C") as r
+    from listed where measure > 0
+), on_hand as (
+    select product_id, sum(on_hand)::bigint as on_hand
+    from inventory.stock_on_hand where {IN_SCOPE} group by 1
+)
+select list, product_id, category, units_sold, units_returned, stock_change,
+       coalesce(on_hand, 0), of
+from ranked join products using (product_id) left join on_hand using (product_id)
+where r <= %(rows_max)s order by list, r
 """
-MOST_RETURNED = """
-select product_id, category, units_sold, units_returned, count(*) over ()
-from products where units_returned > 0
-order by units_returned desc, product_id collate "C" limit %(rows_max)s
-"""
-FALLS = f"""
-select product_id, category, stock_change, (
-           select coalesce(sum(on_hand), 0)::bigint from inventory.stock_on_hand s
-           where s.product_id = f.product_id and {IN_SCOPE}
-       ), of
-from (
-    select product_id, category, stock_change, count(*) over () as of
-    from products where stock_change < 0
-    order by stock_change, product_id collate "C" limit %(rows_max)s
-) f
-order by stock_change, product_id collate "C"
-"""
+PRODUCT_LISTS = ("best_sellers", "most_returned", "falls")
+PRODUCTS = {
+    True: f"with {_PRODUCTS_STORED} {_LISTS}",
+    False: f"with {_PRODUCTS_ASKED} {_LISTS}",
+}
+"""The three lists at once, so that rows are read once; by whether everything is asked for."""
 
 # ---------------------------------------------------------------------------------------- quality
 LATE = f"""
@@ -178,15 +179,8 @@ with facts as materialized (
     left join inventory.dim_product p on p.product_id = f.product_id
     left join inventory.dim_date d on d.date = (f.occurred_at at time zone 'UTC')::date
 ), made as materialized (
-    select count(*) as combos, count(*) filter (where quantity > 0) as standing,
-           count(*) filter (where exists (
-               select from inventory.fact_change j where j.location = c.location
-                   and j.transaction_id = c.jacket_transaction_id
-           ) and exists (
-               select from inventory.fact_change p where p.location = c.location
-                   and p.transaction_id = c.pants_transaction_id
-           )) as with_rows
-    from inventory.fact_combo c where status <> 'retracted'
+    select count(*) as combos, count(*) filter (where quantity > 0) as standing
+    from inventory.fact_combo where status <> 'retracted'
 ), stored as (
     select coalesce(
         (select max(loaded_at) from inventory.location_freshness)
@@ -207,7 +201,16 @@ select 'stored_units', facts.till_units, (
 union all
 select 'stored_combos', combos, (select count(*) from inventory.combo), settled from made, stored
 union all
-select 'combo_rows', combos, with_rows, true from made
+select 'combo_rows', combos, (
+    select count(*) from inventory.fact_combo c
+    where status <> 'retracted' and exists (
+        select from inventory.fact_change j
+        where j.location = c.location and j.transaction_id = c.jacket_transaction_id
+    ) and exists (
+        select from inventory.fact_change p
+        where p.location = c.location and p.transaction_id = c.pants_transaction_id
+    )
+), true from made
 union all
 select 'combo_annotations', 2 * standing, (
     select coalesce(sum(combo_count), 0)::bigint from inventory.change_annotation
