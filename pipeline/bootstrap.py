@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.adapters import dynamodb, memory, memory_rebuild, memory_repair
+from pipeline.adapters import dynamodb, memory, memory_rebuild, memory_repair, memory_warehouse
 from pipeline.adapters._aws import Aws
 from pipeline.adapters.kinesis import KinesisStream
 from pipeline.adapters.memory_upkeep import MemoryUpkeep
@@ -90,9 +90,9 @@ class MemoryPorts:
     events: memory.MemoryStream
     changes: memory.MemoryStream
     checkpoints: memory.MemoryCheckpoints
-    warehouse: memory.MemoryWarehouse
+    warehouse: memory_warehouse.MemoryWarehouse
     upkeep: MemoryUpkeep
-    reports: memory.MemoryReports
+    reports: memory_warehouse.MemoryReports
     cache: memory.MemoryCache
     table_repair: memory_repair.MemoryTableRepair
     warehouse_repair: memory_repair.MemoryWarehouseRepair
@@ -102,7 +102,7 @@ class MemoryPorts:
 def memory_ports(settings: Settings, shard_count: int, now: Callable[[], int]) -> MemoryPorts:
     """Build an empty installation in memory."""
     events = stream_names(settings)[0]
-    warehouse = memory.MemoryWarehouse()
+    warehouse = memory_warehouse.MemoryWarehouse()
     log, combos = memory.MemoryChangeLog(events), memory.MemoryCombos()
     held = warehouse.changes, warehouse.effects, warehouse.dimensions
     return MemoryPorts(
@@ -116,7 +116,7 @@ def memory_ports(settings: Settings, shard_count: int, now: Callable[[], int]) -
         checkpoints=memory.MemoryCheckpoints(),
         warehouse=warehouse,
         upkeep=MemoryUpkeep(),
-        reports=memory.MemoryReports(warehouse),
+        reports=memory_warehouse.MemoryReports(warehouse),
         cache=memory.MemoryCache(),
         table_repair=memory_repair.MemoryTableRepair(log.rows, log.annotations, combos.items),
         warehouse_repair=memory_repair.MemoryWarehouseRepair(*held),

@@ -10,13 +10,13 @@ from psycopg.conninfo import make_conninfo
 
 from pipeline.adapters.postgres.migrations import migrate, roll_back
 from pipeline.adapters.postgres.upkeep import PostgresUpkeep
-from pipeline.core.changes import StockChanged
+from pipeline.core.changes import Fact, StockChanged
 from pipeline.core.errors import RefusedToStart, SystemFault, TransientFault, UsageError
 from pipeline.core.instants import parse_instant
 from tests.databases import new_database
 from tests.warehouse_facts import MORNING, ask, load, refresh, sold
 
-NEWEST = "0005"
+NEWEST = "0006"
 ALL_OBJECTS = """
 select c.oid, c.relname from pg_class c
 join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'inventory' order by 1
@@ -313,7 +313,7 @@ def test_a_date_knows_its_calendar(dsn: str) -> None:
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
 def test_a_product_is_described_by_its_earliest_change(dsn: str, order: tuple[int, ...]) -> None:
     migrate(dsn)
-    facts = [
+    facts: list[Fact] = [
         sold("t1", "J1", -1, "09:00:00"),
         sold("t2", "J1", -1, "10:00:00", base_product_id="2", category="pants"),
         StockChanged("GB-1", "J1", -2, 1),
