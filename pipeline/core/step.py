@@ -139,6 +139,14 @@ def refused_delivery(claim: Claim, verdict: RefusedAs) -> DeliveryRefused:
     )
 
 
+def refused_of(refusal: Refusal, rules: Rules) -> DeliveryRefused:
+    """Write the fact of a refusal, from the bytes that were kept of it."""
+    event = parse(refusal.record.data, refusal.record.arrival, rules)
+    if refusal.kind == RefusedAs.REJECTED or isinstance(event, Rejected):
+        return refused_record(refusal)
+    return refused_delivery(claim_of(event, refusal.record, rules), RefusedAs.CONFLICT)
+
+
 def refused_record(refusal: Refusal) -> DeliveryRefused:
     """Write the fact of a record that is no valid event."""
     position = refusal.record.position
