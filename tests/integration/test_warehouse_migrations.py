@@ -50,7 +50,7 @@ def test_migrating_from_several_processes_at_once_does_it_once(dsn: str) -> None
     assert versions == {NEWEST}
 
 
-VERSIONS = ["0004", "0003", "0002", "0001"]
+VERSIONS = ["0005", "0004", "0003", "0002", "0001"]
 CONTENTS = [
     f"select * from inventory.{table} order by 1, 2"
     for table in ("fact_change", "change_annotation", "fact_combo", "stock_level", "etl_position")
