@@ -21,6 +21,7 @@ from pipeline.ports.checkpoints import CheckpointStore
 from pipeline.ports.claims import ClaimStore
 from pipeline.ports.clock import Clock
 from pipeline.ports.combos import ComboTable
+from pipeline.ports.dictionary import Dictionary
 from pipeline.ports.quarantine import Quarantine
 from pipeline.ports.reports import Reports
 from pipeline.ports.states import StateStore
@@ -256,8 +257,17 @@ class AwsPorts:
         """PostgreSQL, through the analysts' views; its replica, if there is one."""
         from pipeline.adapters.postgres.reports import PostgresReports
 
-        settings = self._settings
-        return PostgresReports(self._postgres(settings.reports_dsn or settings.postgres_dsn))
+        return PostgresReports(self._postgres(self._replica()))
+
+    @cached_property
+    def dictionary(self) -> Dictionary:
+        """PostgreSQL's catalogue; its replica's, if there is one."""
+        from pipeline.adapters.postgres.dictionary import PostgresDictionary
+
+        return PostgresDictionary(self._postgres(self._replica()))
+
+    def _replica(self) -> str:
+        return self._settings.reports_dsn or self._settings.postgres_dsn
 
     def _postgres(self, dsn: str) -> "PostgresServer":
         return postgres_server(self._settings, dsn, self.aws)
