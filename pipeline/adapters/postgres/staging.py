@@ -143,13 +143,14 @@ def _line(fact: Fact) -> str:
 # Partitions before everything: the lock that creating one takes comes before any row's.
 PARTITIONS = "select inventory.ensure_change_partition(d) from unnest(%s::date[]) d order by d"
 # Whole months, so that a day without sales is a row too, and a day more on either side: in its
-# shop's time zone an event may fall on the eve of its month or on the day after.
+# shop's time zone an event may fall on the eve of its month or on the day after. A month is known by
+# its second day: the first may have come as the day after another month.
 DATES = """
 insert into inventory.dim_date (date)
 select distinct least(d::date, date '9999-12-31')
 from unnest(%s::date[]) m,
     generate_series(m - interval '1 day', m + interval '1 month', interval '1 day') d
-where not exists (select from inventory.dim_date known where known.date = m)
+where not exists (select from inventory.dim_date known where known.date = m + 1)
 order by 1
 on conflict do nothing
 """
