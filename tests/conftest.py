@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.embedded import EmbeddedStack, Endpoints
+from tests import query_page
 from tests.databases import new_database
 from tests.localstack_servers import running_localstack
 from tests.sample_warehouse import SampleWarehouse, filled
@@ -99,8 +100,8 @@ def postgres_server(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def sample_warehouse(postgres_server: str) -> Iterator[SampleWarehouse]:
-    """The bundled sample in a warehouse that an analyst asks; for reading only."""
-    with new_database(postgres_server) as dsn, filled(dsn) as sample:
+    """The bundled sample in a warehouse, as docs/queries.md has it; for reading only."""
+    with new_database(postgres_server) as dsn, filled(dsn, query_page.read()) as sample:
         yield sample
 
 

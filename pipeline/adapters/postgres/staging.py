@@ -143,8 +143,8 @@ def _line(fact: Fact) -> str:
 # Partitions before everything: the lock that creating one takes comes before any row's.
 PARTITIONS = "select inventory.ensure_change_partition(d) from unnest(%s::date[]) d order by d"
 # Whole months, so that a day without sales is a row too, and a day more on either side: in its
-# shop's time zone an event may fall on the eve of its month or on the day after. A month is known by
-# its second day: the first may have come as the day after another month.
+# shop's time zone an event may fall on the eve of its month or on the day after. A month is known
+# by its second day: the first may have come as the day after another month.
 DATES = """
 insert into inventory.dim_date (date)
 select distinct least(d::date, date '9999-12-31')
