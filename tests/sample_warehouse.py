@@ -42,6 +42,7 @@ class SampleWarehouse(NamedTuple):
     analyst: str
     """The DSN of a member of `tillstream_analyst`."""
     tables: Contents
+    delivered: Sequence[bytes]
 
 
 @contextmanager
@@ -61,22 +62,28 @@ def filled(dsn: str, page: Page) -> Iterator[SampleWarehouse]:
     refresh(dsn)
     rows = run.ports.warehouse.rows()
     with analyst_login(dsn) as analyst:
-        yield SampleWarehouse(dsn, analyst, gather(rows.changes, rows.combos, rows.stock))
+        tables = gather(rows.changes, rows.combos, rows.stock)
+        yield SampleWarehouse(dsn, analyst, tables, delivered(page.additions))
+
+
+def delivered(additions: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """List everything that is sent, in order."""
+    return [*(line.data for name in FILES for line in sample(name)), *chain(*additions)]
 
 
 def run_sample(
     settings: Settings, clock: VirtualClock, additions: Sequence[Sequence[bytes]]
 ) -> MemoryRun:
     """Run the sample, then the additions, each of their batches as one of its own."""
-    read = [line.data for name in FILES for line in sample(name)]
     run = MemoryRun(settings, clock, SHARDS)
-    lines = numbered(chain(read, *additions))
+    lines = numbered(delivered(additions))
+    first = len(lines) - sum(map(len, additions))
     for line in lines:
         said = parse_instant(orjson.loads(line.data)["timestamp"])
         clock.seconds = max(clock.seconds, said / 1_000_000)
         run.publish([line], PartitionBy.KEY)
     left = iter(lines)
-    for size in (len(read), *map(len, additions)):
+    for size in (first, *map(len, additions)):
         for _ in run.consume(list(islice(left, size))):
             pass
     return run

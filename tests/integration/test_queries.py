@@ -6,6 +6,7 @@ are computed a second time here, in plain Python, from the rows of the run that 
 warehouse.
 """
 
+import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -309,3 +310,20 @@ def test_13_products_in_two_ways(printed: Printed, by_hand: Sample) -> None:
         for base, _ in sorted(ways, key=ways.__getitem__)[1:]
     }
     assert set(rows(printed, 13, "product_id", "stands", "also_said")) == wanted
+
+
+def test_14_what_came_twice(printed: Printed, sample_warehouse: SampleWarehouse) -> None:
+    first: dict[str, Mapping[str, str]] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    for data in sample_warehouse.delivered:
+        event = json.loads(data)
+        source = event.pop("source")
+        held = first.setdefault(event["transaction_id"], event)
+        verdict = "accepted" if held is event else "duplicate" if held == event else "conflict"
+        counts[source, verdict] += 1
+        counts[source, "all"] += 1
+    names = ("source", "deliveries", "accepted", "duplicates", "conflicts")
+    assert rows(printed, 14, *names) == [
+        (s, *(str(counts[s, name]) for name in ("all", "accepted", "duplicate", "conflict")))
+        for s in ("POS", "batch")
+    ]

@@ -109,6 +109,17 @@ def test_a_warehouse_that_the_first_version_filled_gets_its_reports(dsn: str) ->
     assert (days, units, newest) == ([(33,)], [(15,)], [(2,)])
 
 
+def test_days_that_older_loaders_left_out_come_with_the_sixth_version(dsn: str) -> None:
+    migrate(dsn)
+    load(dsn, *MORNING)
+    roll_back(dsn, "0005")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("delete from inventory.dim_date where date > '2011-10-01'")
+    migrate(dsn)
+    days = ask(dsn, "select count(*), max(date) from inventory.dim_date")
+    assert days == [(33, date(2011, 11, 1))]
+
+
 UNCOMMENTED = """
 select c.oid::regclass::text, a.attname
 from pg_class c

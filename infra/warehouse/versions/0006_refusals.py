@@ -154,6 +154,7 @@ def upgrade() -> None:
     for relation, columns in COLUMNS.items():
         for column, meaning in columns.items():
             _comment(f"column inventory.{relation}.{column}", meaning)
+    _execute(_module("0002").DAYS)  # loaders once took a month for known by its first day
     _replace_functions([*reports.STORED, "stored_refusal"], "fact_change, inventory.fact_refusal")
 
 
