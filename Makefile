@@ -93,6 +93,12 @@ LAMBDA_ARCH ?= x86_64
 lambda-bundle: $(STAMP) ## Build the Lambda functions' zips into build/lambda
 	@exec $(BIN)/python -m infra.bundles --python $(LAMBDA_PYTHON) --arch $(LAMBDA_ARCH)
 
+# What a test compares with the schema and with what queries answer; SQL and prose stay as they are.
+.PHONY: docs
+docs: $(STAMP) ## Write docs/data-dictionary.md and the results in docs/queries.md anew
+	$(BIN)/pytest --rewrite-docs tests/integration/test_data_dictionary.py \
+	  tests/integration/test_queries.py
+
 bench: $(STAMP) ## Measure the core's throughput
 	@exec $(BIN)/python -m tests.benchmarks.core_throughput
 

@@ -4,7 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from pipeline.bootstrap import Ports
-from pipeline.core.changes import ChangeAnnotated, ChangeRecorded, ComboChanged, StockChanged
+from pipeline.core.changes import (
+    ChangeAnnotated,
+    ChangeRecorded,
+    ComboChanged,
+    DeliveryRefused,
+    RefusedAs,
+    StockChanged,
+)
 from pipeline.core.instants import format_instant
 from pipeline.core.keyed_state import KeyedState
 from pipeline.core.reconciling import (
@@ -16,8 +23,11 @@ from pipeline.core.reconciling import (
     change_place,
     combo_place,
     compare,
+    refusal_place,
     stock_place,
 )
+from pipeline.core.rules import Rules
+from pipeline.core.step import Refusal, refused_of
 from pipeline.core.stock import StockFold
 
 Key: TypeAlias = tuple[str, ...]
@@ -43,6 +53,16 @@ class Contents(NamedTuple):
 
 Sides: TypeAlias = tuple[Contents, Contents]
 """The tables and the warehouse."""
+
+
+class Compared(NamedTuple):
+    """Both sides, and in what they differ."""
+
+    tables: Contents
+    warehouse: Contents
+    findings: list[Finding]
+
+
 _Annotated: TypeAlias = Iterable[tuple[ChangeRecorded, ChangeAnnotated | None]]
 
 
@@ -116,6 +136,22 @@ def sink_findings(tables: Contents, warehouse: Contents) -> list[Finding]:
         *compare(Check.WAREHOUSE_COMBO, warehouse.combos, tables.combos, combo_place),
         *compare(Check.WAREHOUSE_STOCK, warehouse.stock, tables.stock, stock_place),
     ]
+
+
+def refusal_findings(
+    kept: Iterable[Refusal], told: Iterable[DeliveryRefused], rules: Rules
+) -> list[Finding]:
+    """Say where the warehouse tells otherwise of conflicts and rejected records than quarantine.
+
+    Duplicates are in no table to compare them with.
+    """
+    wanted = {_place_of(fact): fact for fact in (refused_of(refusal, rules) for refusal in kept)}
+    found = {_place_of(fact): fact for fact in told if fact.verdict is not RefusedAs.DUPLICATE}
+    return list(compare(Check.WAREHOUSE_REFUSAL, found, wanted, refusal_place))
+
+
+def _place_of(fact: DeliveryRefused) -> Key:
+    return fact.shard_id, str(fact.sequence), str(fact.sub)
 
 
 def in_words(finding: Finding) -> str:

@@ -144,7 +144,7 @@ def show(report: Json, out: Console) -> None:
         out.print(
             f"DynamoDB and PostgreSQL agree row by row: {report['accepted']:,} changes,"
             f" {combos['active'] + combos['cancelled']:,} combos, {stock['levels']:,} stock levels"
-            f" with {stock['on_hand']:,} units on hand in sum."
+            f" with {stock['on_hand']:,} units on hand in sum, and every delivery that was refused."
             " No cache entry is older than its row."
         )
     out.print(f"report: {report['report']}", markup=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from consumers.contents import Contents, Sides, in_words, sink_findings
+from consumers.contents import Compared, Contents, in_words
 from consumers.publishing import UNPUBLISHED
 from consumers.sources import Line, aggregate_members, transaction_of
 from pipeline.core.changes import (
@@ -202,14 +202,13 @@ def _shows(combo: ComboChanged) -> bool:
 
 
 def export(
-    directory: Path, lines: Iterable[Line], judge: Judge, sides: Sides, *, with_retracted: bool
+    directory: Path, lines: Iterable[Line], judge: Judge, seen: Compared, *, with_retracted: bool
 ) -> Json:
     """Write every export file and return the summary that `summary.json` holds."""
     verdicts = judge.judge(lines)
-    tables, warehouse = sides
-    differences = [in_words(finding) for finding in sink_findings(tables, warehouse)]
+    differences = [in_words(finding) for finding in seen.findings]
     directory.mkdir(parents=True, exist_ok=True)
-    for name, side in (("", tables), ("warehouse_", warehouse)):
+    for name, side in (("", seen.tables), ("warehouse_", seen.warehouse)):
         combos = [c for _, c in sorted(side.combos.items()) if with_retracted or _shows(c)]
         changes = f"{name}change" if name else "change_log"
         _write(directory / f"{changes}.jsonl", starmap(change_row, side.annotated()))
@@ -218,7 +217,7 @@ def export(
         _write(directory / f"{name}stock.jsonl", map(stock_row, stock))
     _write(directory / "quarantine.jsonl", verdicts.quarantine)
     _write(directory / "verdicts.jsonl", verdicts.lines)
-    summary = summarise(verdicts, tables, differences)
+    summary = summarise(verdicts, seen.tables, differences)
     (directory / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
     return summary
 

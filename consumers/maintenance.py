@@ -1,22 +1,27 @@
-"""The words of the commands that compare and mend: `audit`, and `warehouse rebuild`."""
+"""The words of the commands that compare and mend, and of those about the warehouse."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 from rich.console import Console
 
 from consumers.audit.auditing import audit
 from consumers.audit.report import report
 from consumers.audit.report import show as show_audit
+from consumers.dictionary import page, plain
+from consumers.exports import Json
 from consumers.progress import Progress
 from consumers.warehouse_rebuild import SEGMENTS, RebuildOptions, WarehouseRebuilding
 from consumers.warehouse_rebuild import show as show_rebuild
 from pipeline.adapters.clock import SystemClock
 from pipeline.bootstrap import AwsPorts
+from pipeline.core.errors import UsageError
 from pipeline.core.instants import from_datetime
 from pipeline.core.reconciling import Part
 from pipeline.settings import Settings
@@ -111,6 +116,39 @@ class Maintenance:
             if not told["done"]:
                 raise typer.Exit(FAILED)
 
+    def dictionary(
+        self,
+        file: Annotated[
+            Path | None, typer.Option("--out", metavar="FILE", help="Write it here.")
+        ] = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Describe the warehouse's tables, views and functions, in Markdown.
+
+        From the comments of the schema; whatever the login may read, and no more. Reads only; asks
+        the replica for reports, if there is one.
+
+        Example: tillstream warehouse dictionary --out data-dictionary.md
+        """
+        with self._words.exit_codes():
+            described = AwsPorts(self._words.settings(), SystemClock()).dictionary.read()
+            text = _indented(plain(described)) if as_json else page(described)
+            if file is None:
+                self._words.out.file.write(text)
+            else:
+                _write(file, text)
+
+
+def _indented(value: Json) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n"
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as fault:
+        raise UsageError(f"--out {file}: {fault.strerror}") from None
+
 
 def _part(location: str | None, since: datetime | None) -> Part:
     return Part(location, None if since is None else from_datetime(since.replace(tzinfo=UTC)))
@@ -122,4 +160,5 @@ def add_commands(app: typer.Typer, words: Words) -> None:
     app.command("audit")(commands.audit)
     warehouse = typer.Typer(help="Look after the warehouse.", no_args_is_help=True)
     warehouse.command("rebuild")(commands.rebuild)
+    warehouse.command("dictionary")(commands.dictionary)
     app.add_typer(warehouse, name="warehouse")

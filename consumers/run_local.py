@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from consumers.contents import read_sides
+from consumers.contents import Compared, read_sides, refusal_findings, sink_findings
 from consumers.exports import Json, Judge, export
 from consumers.memory_run import MemoryRun
 from consumers.progress import Progress
+from consumers.publishing import UNPUBLISHED
 from consumers.sources import Line, PartitionBy
 from pipeline.adapters.clock import SystemClock
 from pipeline.bootstrap import Ports, stream_names
@@ -83,5 +84,8 @@ def write_exports(
     sides = read_sides(ports)
     stream, _ = stream_names(settings)  # the quarantine holds what sinks refused of facts, too
     refused = [r for r in ports.quarantine.scan() if r.record.position.stream == stream]
+    published = [r for r in refused if r.record.position.shard_id != UNPUBLISHED]
+    told = refusal_findings(published, ports.warehouse.rows().refusals, settings.rules())
     judge = Judge(settings.rules(), placed, sides[0], refused)
-    return export(options.directory, lines, judge, sides, with_retracted=options.with_retracted)
+    compared = Compared(*sides, [*sink_findings(*sides), *told])
+    return export(options.directory, lines, judge, compared, with_retracted=options.with_retracted)

@@ -19,7 +19,7 @@ from consumers.contents import levels
 from consumers.exports import Json
 from consumers.progress import Progress
 from pipeline.bootstrap import Ports, backoff
-from pipeline.core.changes import Fact
+from pipeline.core.changes import TableFact
 from pipeline.core.errors import Stopping
 from pipeline.core.instants import format_instant
 from pipeline.core.keyed_state import StateKey
@@ -38,7 +38,7 @@ CHUNK = 5_000
 """Facts staged in one transaction."""
 DOUBTS_PER_READ = 1_000
 
-_Facts: TypeAlias = Iterator[Fact]
+_Facts: TypeAlias = Iterator[TableFact]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +141,9 @@ class WarehouseRebuilding:
         rebuild.stage(name, (), last=True)
 
     # ------------------------------------------------------------------------------- the doubts
-    def _really(self, doubts: Sequence[Doubt]) -> Sequence[Fact]:
+    def _really(self, doubts: Sequence[Doubt]) -> Sequence[TableFact]:
         """Read what the tables really hold under some keys."""
-        found: list[Fact] = []
+        found: list[TableFact] = []
         for at in range(0, len(doubts), DOUBTS_PER_READ):
             keys = [doubt.key for doubt in doubts[at : at + DOUBTS_PER_READ]]
             found += self._rows([key[1:] for key in keys if key[0] in ("change", "annotation")])
@@ -151,7 +151,7 @@ class WarehouseRebuilding:
             found += self._stock([key[1:] for key in keys if key[0] == "stock"])
         return found
 
-    def _rows(self, keys: Iterable[tuple[str, ...]]) -> Iterator[Fact]:
+    def _rows(self, keys: Iterable[tuple[str, ...]]) -> Iterator[TableFact]:
         pairs = [(location, transaction_id) for location, transaction_id in keys]
         wanted = {pair: pair for pair in pairs}
         rows = self._backoff.gather("rows", self._ports.table_repair.rows, wanted)
@@ -162,12 +162,12 @@ class WarehouseRebuilding:
                 if note is not None:
                     yield note
 
-    def _combos(self, keys: Iterable[str]) -> Iterator[Fact]:
+    def _combos(self, keys: Iterable[str]) -> Iterator[TableFact]:
         wanted = {key: key for key in keys}
         combos = self._backoff.gather("combos", self._ports.table_repair.combos, wanted)
         return (combo for combo in combos.values() if combo is not None)
 
-    def _stock(self, keys: Iterable[tuple[str, ...]]) -> Iterator[Fact]:
+    def _stock(self, keys: Iterable[tuple[str, ...]]) -> Iterator[TableFact]:
         wanted = {key: key for key in (StateKey(StockFold.name, parts) for parts in keys)}
         states = self._backoff.gather("stock", self._ports.states.load, wanted)
         return iter(levels(state for state in states.values() if state.version))

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.adapters import dynamodb, memory, memory_rebuild, memory_repair
+from pipeline.adapters import dynamodb, memory, memory_rebuild, memory_repair, memory_warehouse
 from pipeline.adapters._aws import Aws
 from pipeline.adapters.kinesis import KinesisStream
 from pipeline.adapters.memory_upkeep import MemoryUpkeep
@@ -21,6 +21,7 @@ from pipeline.ports.checkpoints import CheckpointStore
 from pipeline.ports.claims import ClaimStore
 from pipeline.ports.clock import Clock
 from pipeline.ports.combos import ComboTable
+from pipeline.ports.dictionary import Dictionary
 from pipeline.ports.page_reports import PageReports
 from pipeline.ports.quarantine import Quarantine
 from pipeline.ports.reports import Reports
@@ -91,9 +92,9 @@ class MemoryPorts:
     events: memory.MemoryStream
     changes: memory.MemoryStream
     checkpoints: memory.MemoryCheckpoints
-    warehouse: memory.MemoryWarehouse
+    warehouse: memory_warehouse.MemoryWarehouse
     upkeep: MemoryUpkeep
-    reports: memory.MemoryReports
+    reports: memory_warehouse.MemoryReports
     cache: memory.MemoryCache
     table_repair: memory_repair.MemoryTableRepair
     warehouse_repair: memory_repair.MemoryWarehouseRepair
@@ -103,7 +104,7 @@ class MemoryPorts:
 def memory_ports(settings: Settings, shard_count: int, now: Callable[[], int]) -> MemoryPorts:
     """Build an empty installation in memory."""
     events = stream_names(settings)[0]
-    warehouse = memory.MemoryWarehouse()
+    warehouse = memory_warehouse.MemoryWarehouse()
     log, combos = memory.MemoryChangeLog(events), memory.MemoryCombos()
     held = warehouse.changes, warehouse.effects, warehouse.dimensions
     return MemoryPorts(
@@ -117,7 +118,7 @@ def memory_ports(settings: Settings, shard_count: int, now: Callable[[], int]) -
         checkpoints=memory.MemoryCheckpoints(),
         warehouse=warehouse,
         upkeep=MemoryUpkeep(),
-        reports=memory.MemoryReports(warehouse),
+        reports=memory_warehouse.MemoryReports(warehouse),
         cache=memory.MemoryCache(),
         table_repair=memory_repair.MemoryTableRepair(log.rows, log.annotations, combos.items),
         warehouse_repair=memory_repair.MemoryWarehouseRepair(*held),
@@ -257,16 +258,24 @@ class AwsPorts:
         """PostgreSQL, through the analysts' views; its replica, if there is one."""
         from pipeline.adapters.postgres.reports import PostgresReports
 
-        settings = self._settings
-        return PostgresReports(self._postgres(settings.reports_dsn or settings.postgres_dsn))
+        return PostgresReports(self._postgres(self._replica()))
+
+    @cached_property
+    def dictionary(self) -> Dictionary:
+        """PostgreSQL's catalogue; its replica's, if there is one."""
+        from pipeline.adapters.postgres.dictionary import PostgresDictionary
+
+        return PostgresDictionary(self._postgres(self._replica()))
+
+    def _replica(self) -> str:
+        return self._settings.reports_dsn or self._settings.postgres_dsn
 
     @cached_property
     def page_reports(self) -> PageReports:
         """The same, for the report's page. Not of `Ports`: a warehouse in memory has no page."""
         from pipeline.adapters.postgres.page_reports import PostgresPageReports
 
-        settings = self._settings
-        return PostgresPageReports(self._postgres(settings.reports_dsn or settings.postgres_dsn))
+        return PostgresPageReports(self._postgres(self._replica()))
 
     def _postgres(self, dsn: str) -> "PostgresServer":
         return postgres_server(self._settings, dsn, self.aws)

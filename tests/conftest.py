@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumers.embedded import EmbeddedStack, Endpoints
+from tests import query_page
+from tests.databases import new_database
 from tests.localstack_servers import running_localstack
+from tests.sample_warehouse import SampleWarehouse, filled
 from tests.stacks import DEFAULT_STACKS, ON_SERVERS, install, install_on_servers
 
 if TYPE_CHECKING:
@@ -28,6 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--postgres-dsn",
         help="a superuser's DSN of a server of another version, for the suites of the warehouse",
+    )
+    parser.addoption(
+        "--rewrite-docs",
+        action="store_true",
+        help="write the generated parts of docs/ anew before they are compared",
     )
 
 
@@ -88,6 +96,13 @@ def postgres_server(request: pytest.FixtureRequest) -> str:
         return given
     endpoints: Endpoints = request.getfixturevalue("servers")
     return endpoints.postgres_dsn
+
+
+@pytest.fixture(scope="session")
+def sample_warehouse(postgres_server: str) -> Iterator[SampleWarehouse]:
+    """The bundled sample in a warehouse, as docs/queries.md has it; for reading only."""
+    with new_database(postgres_server) as dsn, filled(dsn, query_page.read()) as sample:
+        yield sample
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pipeline.core.changes import (
     ChangeRecorded,
     ComboChanged,
     ComboStatus,
+    DeliveryRefused,
     FactRejected,
     effect_key,
     from_wire,
@@ -147,6 +148,8 @@ def sunk(stream: MemoryStream) -> Mapping[Any, Any]:
         assert not isinstance(fact, FactRejected)
         if isinstance(fact, ChangeRecorded):
             rows[fact.location, fact.transaction_id] = fact
+        elif isinstance(fact, DeliveryRefused):
+            rows["refused", fact.shard_id, fact.sequence, fact.sub] = fact
         elif effect_key(fact) not in newest or newest[effect_key(fact)].revision < fact.revision:
             newest[effect_key(fact)] = fact
     return rows | _standing(newest)

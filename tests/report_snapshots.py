@@ -40,6 +40,8 @@ EMPTY = Snapshot(
     most_returned=Top((), 0),
     falls=Top((), 0),
     late=(),
+    deliveries=(),
+    rejected=(),
     conflicts=Top((), 0),
     freshness=Top((), 0),
     controls=(),
@@ -73,6 +75,8 @@ WEEK = replace(
     most_returned=Top((page.ProductSales("J1", "jacket", 20, 3),), 1),
     falls=Top((page.StockFall("J1", None, -17, -17),), 1),
     late=(page.Late("POS", 7, 6, 3),),
+    deliveries=(page.Deliveries("POS", 10, 7, 2, 1),),
+    rejected=(page.Rejected("bad_type", 4),),
     freshness=Top((page.Freshness("GB-1", NOON, NOON - timedelta(seconds=90), None),), 1),
     controls=(page.Control("stock", 5, 5, True),),
 )  # fmt: skip

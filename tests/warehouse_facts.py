@@ -11,14 +11,18 @@ from pipeline.core.changes import (
     ChangeRecorded,
     ComboChanged,
     ComboStatus,
+    DeliveryRefused,
     Fact,
+    RefusedAs,
     StockChanged,
 )
 from pipeline.core.instants import parse_instant
 from pipeline.ports.warehouse import FactBatch
 
 
-def sold(transaction_id: str, product_id: str, change: int, at: str, **fields: Any) -> Fact:
+def sold(
+    transaction_id: str, product_id: str, change: int, at: str, **fields: Any
+) -> ChangeRecorded:
     """Make a row; J, P and T begin the products that are jackets, pants and ties."""
     instant = parse_instant(at if "T" in at else f"2011-10-03T{at}Z")
     category = {"J": "jacket", "P": "pants", "T": "tie"}[product_id[0]]
@@ -31,7 +35,7 @@ def sold(transaction_id: str, product_id: str, change: int, at: str, **fields: A
 
 def paired(
     jacket: str, pants: str, quantity: int, voided: int = 0, status: ComboStatus | None = None
-) -> Fact:
+) -> ComboChanged:
     """Make a combo at noon."""
     noon = parse_instant("2011-10-03T12:00:00Z")
     standing = ComboStatus.ACTIVE if quantity else ComboStatus.CANCELLED
@@ -41,8 +45,21 @@ def paired(
     )
 
 
+def refused(
+    verdict: RefusedAs, sequence: int, at: str, source: str = "POS", location: str = "GB-1"
+) -> DeliveryRefused:
+    """Make a delivery that became no change; one that was rejected says nothing but its reason."""
+    instant = parse_instant(f"2011-10-03T{at}Z")
+    if verdict is RefusedAs.REJECTED:
+        nothing = (None, None, None, None)
+        return DeliveryRefused(verdict, "bad_type", *nothing, "shard-7", sequence, 0, instant)
+    said = (location, "t1", source, instant)
+    return DeliveryRefused(verdict, "", *said, "shard-7", sequence, 0, instant)
+
+
 # Four jackets sold and one returned, two pairs of which one was returned, one pair that never was,
-# a straggler, a delivery, and a sale that is on another day in its shop.
+# a straggler, a delivery, and a sale that is on another day in its shop. One sale came thrice, the
+# last time with the night's batch, and once with another body; two records were no events.
 MORNING: list[Fact] = [
     sold("t1", "J1", -3, "09:15:00"),
     sold("t2", "P1", -1, "09:20:00"),
@@ -60,6 +77,12 @@ MORNING: list[Fact] = [
     ChangeAnnotated("GB-1", "t5", (), 0, True, 1),
     StockChanged("GB-1", "J1", -502, 1),
     StockChanged("GB-1", "T8", 40, 1),
+    refused(RefusedAs.DUPLICATE, 21, "09:15:00"),
+    refused(RefusedAs.DUPLICATE, 22, "09:15:00", source="batch"),
+    refused(RefusedAs.CONFLICT, 23, "09:15:00"),
+    refused(RefusedAs.DUPLICATE, 24, "23:30:00", location="FR-1"),
+    refused(RefusedAs.REJECTED, 25, "10:00:00"),
+    refused(RefusedAs.REJECTED, 26, "11:00:00"),
 ]
 
 

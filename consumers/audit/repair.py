@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from consumers.audit.look import Look
 from pipeline.bootstrap import Ports, backoff, folds, stream_names
-from pipeline.core.changes import ChangeRecorded, Fact, StockChanged
+from pipeline.core.changes import ChangeRecorded, StockChanged, TableFact
 from pipeline.core.combos import ComboFold
 from pipeline.core.keyed_state import StateKey
 from pipeline.core.reconciling import Check, Finding, Kind, Member, members
@@ -82,7 +82,7 @@ class Repair:
         self._rules = settings.rules()
         self._folds = folds(self._rules)
         self._repaired = Repaired()
-        self._facts: list[Fact] = []
+        self._facts: list[TableFact] = []
         self._rows: dict[tuple[str, ...], ChangeRecorded] = {}
         """Rows that were put back or set right, by key."""
 
@@ -177,7 +177,7 @@ class Repair:
     # ---------------------------------------------------------------------------- the warehouse
     def _mend_warehouse(self, findings: Sequence[Finding]) -> None:
         doubt = self._doubt(findings)
-        wrong: list[Fact] = []
+        wrong: list[TableFact] = []
         for finding in findings:
             if finding.check not in _IN_WAREHOUSE:
                 continue
@@ -192,7 +192,9 @@ class Repair:
             self._backoff.call("discard", lambda: self._ports.warehouse_repair.discard(wrong))
         self._repaired.done["warehouse rows removed"] += len(wrong)
 
-    def _replace(self, found: Fact | None, wanted: Fact | None, wrong: list[Fact]) -> None:
+    def _replace(
+        self, found: TableFact | None, wanted: TableFact | None, wrong: list[TableFact]
+    ) -> None:
         if found == wanted:  # the warehouse was right, and now the log is
             return
         if found is not None and not _gives_way(found, wanted):
@@ -222,12 +224,12 @@ class Repair:
         self._facts += self._users([orphan for orphan in orphans if orphan.missing])
         self._repaired.done["dimension rows mended"] += len(orphans)
 
-    def _users(self, missing: Sequence[Orphan]) -> list[Fact]:
+    def _users(self, missing: Sequence[Orphan]) -> list[TableFact]:
         """Choose a fact that uses each missing row: loading it makes the row."""
         tables = self._seen.tables
         wanted: set[Member] = {(orphan.dimension, orphan.key) for orphan in missing}
-        found: list[Fact] = []
-        facts: list[Fact] = [*tables.changes.values(), *tables.stock.values()]
+        found: list[TableFact] = []
+        facts: list[TableFact] = [*tables.changes.values(), *tables.stock.values()]
         for fact in facts:
             if wanted & members(fact):
                 wanted -= members(fact)
@@ -252,7 +254,7 @@ def _stock_id(level: StockChanged) -> StockId:
     return level.location, level.product_id
 
 
-def _gives_way(found: Fact, wanted: Fact | None) -> bool:
+def _gives_way(found: TableFact, wanted: TableFact | None) -> bool:
     """Say whether loading what is wanted replaces what was found."""
     if isinstance(found, ChangeRecorded) or wanted is None or isinstance(wanted, ChangeRecorded):
         return False

@@ -86,7 +86,10 @@ def attach_rate(seen: Snapshot, time: Timeline) -> Figure:
             tuple((slot, *rate) for slot, rate in rates.items()),
         ),
         charts.rate_lines(time, lines),
-        (say("What was returned later was bought together all the same."),),
+        (
+            say("What was returned later was bought together all the same."),
+            *time_notes(time, "attach_rate"),
+        ),
     )  # fmt: skip
 
 

@@ -34,8 +34,54 @@ CHECKS = {
 
 
 def section(seen: Snapshot) -> Section:
-    """Tell the quality of the data. What is known of deliveries becomes one more figure here."""
-    return Section("quality", "Data quality", (late(seen), conflicts(seen)))
+    """Tell the quality of the data."""
+    figures = deliveries(seen), rejected(seen), late(seen), conflicts(seen)
+    return Section("quality", "Data quality", figures)
+
+
+def deliveries(seen: Snapshot) -> Figure:
+    """Tell what came twice, or twice and different, by source."""
+    everything = sum(row.deliveries for row in seen.deliveries)
+    again = sum(row.duplicates for row in seen.deliveries)
+    against = sum(row.conflicts for row in seen.deliveries)
+    columns = (
+        Column("source", "Source", False),
+        Column("deliveries", "Deliveries"),
+        Column("accepted", "Accepted"),
+        Column("duplicates", "Duplicates"),
+        Column("conflicts", "Conflicts"),
+        Column("duplicate_rate", "Duplicate rate"),
+    )
+    return Figure(
+        "deliveries",
+        "Deliveries that came twice",
+        say(
+            "{} of {} deliveries came again ({}), {} of them with another body.",
+            Number("deliveries.again", again + against),
+            Number("deliveries.all", everything),
+            Number("deliveries.rate", Share(again + against, everything)),
+            Number("deliveries.conflicts", against),
+        ),
+        Table(
+            "deliveries",
+            columns,
+            tuple((*row, Share(row.duplicates, row.deliveries)) for row in seen.deliveries),
+        ),
+        notes=(say("Each counts once, whatever came again; of two bodies the first stands."),),
+    )
+
+
+def rejected(seen: Snapshot) -> Figure:
+    """Tell what was no valid event, by reason."""
+    total = Number("rejected.records", sum(row.records for row in seen.rejected))
+    heading, note = "Records that were refused", say("They name no location: these are of all.")
+    if not seen.rejected:
+        none = say("{} records were refused: each was a valid event.", total)
+        return Figure("rejected", heading, none, notes=(note,))
+    columns = Column("reason", "Reason", False), Column("records", "Records")
+    sentence = say("{} records were no valid events; they are kept in the quarantine.", total)
+    table = Table("rejected", columns, tuple(seen.rejected))
+    return Figure("rejected", heading, sentence, table, notes=(note,))
 
 
 def late(seen: Snapshot) -> Figure:

@@ -5,38 +5,27 @@ behaviour. One lock makes each call atomic, as a single item write is in the rea
 """
 
 from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
-from typing import TypeVar
 
 from pipeline.core.changes import (
     ChangeAnnotated,
     ChangeRecorded,
     ComboChanged,
-    Effect,
-    Fact,
-    StockChanged,
-    effect_key,
+    newer,
 )
 from pipeline.core.claims import Claim, Holder
-from pipeline.core.errors import FellBehind, LeaseLost, SystemFault, ValueRefused
+from pipeline.core.errors import LeaseLost, SystemFault
 from pipeline.core.keyed_state import KeyedState, StateKey
-from pipeline.core.positions import Order, Position
-from pipeline.core.reconciling import Member, members
+from pipeline.core.positions import Position
 from pipeline.core.records import HASH_KEY_MAX, HashRange, Record, hash_key
 from pipeline.core.step import Refusal, holder_of
 from pipeline.ports.cache import CachedStock, Stale, StockId
 from pipeline.ports.change_log import RowKey
 from pipeline.ports.checkpoints import Checkpoint
-from pipeline.ports.reports import Fall, Seller
 from pipeline.ports.scans import WHOLE, Segment
 from pipeline.ports.states import Commit, PinnedRules
 from pipeline.ports.streams import Cursor, Message, Page, Shard, Start
-from pipeline.ports.warehouse import FactBatch, WarehouseRows
-
-Key = TypeVar("Key", bound=Hashable)
-Kept = TypeVar("Kept", ChangeAnnotated, ComboChanged, Effect)
 
 
 class MemoryClaims:
@@ -88,7 +77,7 @@ class MemoryChangeLog:
                 key = note.location, note.transaction_id
                 if key not in self.rows:
                     raise SystemFault(f"no change-log row to annotate: {key}")
-                _keep_newest(self.annotations, key, note)
+                self.annotations[key] = newer(self.annotations.get(key), note)
         return ()
 
     def scan(
@@ -110,7 +99,7 @@ class MemoryCombos:
         """Write combos of higher revision."""
         with self._lock:
             for combo in combos:
-                _keep_newest(self.items, combo.combo_id, combo)
+                self.items[combo.combo_id] = newer(self.items.get(combo.combo_id), combo)
         return ()
 
     def scan(self, segment: Segment = WHOLE) -> Iterator[ComboChanged]:
@@ -282,86 +271,6 @@ class MemoryCheckpoints:
         return {s: held for (name, s), (_, held) in self.items.items() if name == consumer}
 
 
-class MemoryWarehouse:
-    """`ports.warehouse.Warehouse`."""
-
-    def __init__(self) -> None:
-        self.changes: dict[RowKey, ChangeRecorded] = {}
-        self.effects: dict[tuple[str, ...], Effect] = {}
-        self.dimensions: set[Member] = set()
-        self.positions: dict[tuple[str, str], Order] = defaultdict(lambda: (-1, -1))
-        self._lock = Lock()
-
-    def load(self, batch: FactBatch) -> None:
-        """Write a batch and its position, or raise FellBehind or ValueRefused."""
-        key = batch.consumer, batch.shard_id
-        for fact in batch.facts:
-            _check(fact)
-        with self._lock:
-            if not batch.joins(self.positions.get(key)):
-                raise FellBehind(batch.shard_id)
-            for fact in batch.facts:
-                self.dimensions |= members(fact)
-                if isinstance(fact, ChangeRecorded):
-                    self.changes.setdefault((fact.location, fact.transaction_id), fact)
-                else:
-                    _keep_newest(self.effects, effect_key(fact), fact)
-            self.positions[key] = max(self.positions[key], batch.last)
-
-    def position(self, consumer: str, shard_id: str) -> Order | None:
-        """Return the position of the last batch."""
-        return self.positions.get((consumer, shard_id))
-
-    def rows(self) -> WarehouseRows:
-        """Read everything back."""
-        notes = {
-            (note.location, note.transaction_id): note
-            for note in self.effects.values()
-            if isinstance(note, ChangeAnnotated)
-        }
-        effects = list(self.effects.values())
-        return WarehouseRows(
-            iter([(row, notes.get(key)) for key, row in self.changes.items()]),
-            iter([effect for effect in effects if isinstance(effect, ComboChanged)]),
-            iter([effect for effect in effects if isinstance(effect, StockChanged)]),
-        )
-
-
-def _check(fact: Fact) -> None:
-    """Refuse what a relational database cannot hold: no Unicode, NUL, more than 64 bits."""
-    texts = "".join(value for value in fact if isinstance(value, str))
-    numbers = [n for name, n in zip(fact._fields, fact, strict=True) if name != "sequence"]
-    large = any(isinstance(n, int) and not -(2**63) <= n < 2**63 for n in numbers)
-    odd = not texts.isascii() and any("\ud800" <= c <= "\udfff" for c in texts)
-    if large or odd or "\0" in texts:
-        raise ValueRefused("a value that no database can hold")
-
-
-class MemoryReports:
-    """`ports.reports.Reports` over a warehouse in memory."""
-
-    def __init__(self, warehouse: MemoryWarehouse) -> None:
-        self._warehouse = warehouse
-
-    def best_sellers(self, limit: int) -> Sequence[Seller]:
-        """Add up what tills sold and took back."""
-        sold: Counter[str] = Counter()
-        returned: Counter[str] = Counter()
-        for row in self._warehouse.changes.values():
-            if row.source == "POS":
-                (sold if row.change < 0 else returned)[row.product_id] += abs(row.change)
-        ranked = sorted(sold, key=lambda product_id: (-sold[product_id], product_id))
-        return [Seller(p, sold[p], returned[p]) for p in ranked[:limit]]
-
-    def steepest_falls(self, limit: int) -> Sequence[Fall]:
-        """Add up the changes of every source."""
-        change: Counter[str] = Counter()
-        for row in self._warehouse.changes.values():
-            change[row.product_id] += row.change
-        falls = sorted((total, product_id) for product_id, total in change.items() if total < 0)
-        return [Fall(product_id, total) for total, product_id in falls[:limit]]
-
-
 class MemoryCache:
     """`ports.cache.StockCache`; `told` are the messages that subscribers would have had."""
 
@@ -387,9 +296,3 @@ class MemoryCache:
             held = self.items.get(entry)
             if held is None or level.revision >= held.revision:
                 self.items[entry] = level
-
-
-def _keep_newest(table: dict[Key, Kept], key: Key, offered: Kept) -> None:
-    held = table.get(key)
-    if held is None or offered.revision > held.revision:
-        table[key] = offered

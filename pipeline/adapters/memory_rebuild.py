@@ -9,8 +9,8 @@ from pipeline.core.changes import (
     ChangeRecorded,
     ComboChanged,
     Effect,
-    Fact,
     StockChanged,
+    TableFact,
     effect_key,
 )
 from pipeline.core.reconciling import (
@@ -54,7 +54,7 @@ class MemoryWarehouseRebuild:
             self._forget()
         return frozenset(self._units)
 
-    def stage(self, unit: str, facts: Sequence[Fact], *, last: bool) -> None:
+    def stage(self, unit: str, facts: Sequence[TableFact], *, last: bool) -> None:
         """Keep the newest of everything."""
         with self._lock:
             for fact in facts:

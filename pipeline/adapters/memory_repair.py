@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.core.changes import ChangeAnnotated, ChangeRecorded, ComboChanged, Effect, Fact
+from pipeline.core.changes import ChangeAnnotated, ChangeRecorded, ComboChanged, Effect, TableFact
 from pipeline.core.changes import effect_key as key_of
 from pipeline.core.reconciling import Member, members
 from pipeline.ports.change_log import RowKey
@@ -72,7 +72,7 @@ class MemoryWarehouseRepair:
         gone = {(orphan.dimension, orphan.key) for orphan in orphans if not orphan.missing}
         self._dimensions -= gone - self._used()
 
-    def discard(self, facts: Sequence[Fact]) -> None:
+    def discard(self, facts: Sequence[TableFact]) -> None:
         """Remove rows that say exactly this."""
         for fact in facts:
             if isinstance(fact, ChangeRecorded):

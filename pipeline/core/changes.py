@@ -1,19 +1,18 @@
 """The facts: what the pipeline tells the world, and the effects that carry them.
 
-Four kinds travel on `inventory-changes`, at least once and in any order. `ChangeRecorded` is
-immutable. The other three are *effects* of folds: upserts on a deterministic key, each with a
-revision, so that emitting one twice, or late from a worker that lost its lease, changes nothing:
-the higher revision wins.
+Five kinds travel on `inventory-changes`, at least once and in any order. Two are immutable, each
+under the position of a delivery: `ChangeRecorded` of one that was accepted, `DeliveryRefused` of
+any other, so that every delivery is told of exactly once in any sink. The other three are *effects*
+of folds: upserts on a deterministic key, each with a revision, so that emitting one twice, or late
+from a worker that lost its lease, changes nothing: the higher revision wins.
 
-Two encodings. `to_wire` is the public one: one JSON object, named fields, `schema_version`. `pack`
-is the private one of the outbox inside a keyed state: positional, every string once (a straggler
-can touch a thousand pairs of 256-byte identifiers, and the item must stay under DynamoDB's 400
-KB).
+`to_wire` is the public encoding: one JSON object, named fields, `schema_version`. The private one,
+of the outbox inside a keyed state, is `core.outbox`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import orjson
 
@@ -62,6 +61,36 @@ class ChangeRecorded(NamedTuple):
     ingested_at: int
 
 
+class RefusedAs(StrEnum):
+    """Duplicate: the same came before. Conflict: another body came before, and stays.
+
+    Rejected: no valid event.
+    """
+
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+
+
+class DeliveryRefused(NamedTuple):
+    """One delivery that became no change.
+
+    A rejected one has a reason, and nothing that an event would say (None): it may not even say it
+    in JSON.
+    """
+
+    verdict: RefusedAs
+    reason: str
+    location: str | None
+    transaction_id: str | None
+    source: str | None
+    instant: int | None
+    shard_id: str
+    sequence: int
+    sub: int
+    ingested_at: int
+
+
 class ChangeAnnotated(NamedTuple):
     """What the combo fold knows of one transaction.
 
@@ -101,7 +130,10 @@ class StockChanged(NamedTuple):
 
 
 Effect: TypeAlias = ChangeAnnotated | ComboChanged | StockChanged
-Fact: TypeAlias = ChangeRecorded | Effect
+OneEffect = TypeVar("OneEffect", ChangeAnnotated, ComboChanged, Effect)
+TableFact: TypeAlias = ChangeRecorded | Effect
+"""What the tables hold too, and what can be told again from them."""
+Fact: TypeAlias = TableFact | DeliveryRefused
 
 
 class FactRejected(NamedTuple):
@@ -117,6 +149,11 @@ def effect_key(effect: Effect) -> tuple[str, ...]:
     if isinstance(effect, ChangeAnnotated):
         return "annotation", effect.location, effect.transaction_id
     return "stock", effect.location, effect.product_id
+
+
+def newer(held: OneEffect | None, offered: OneEffect) -> OneEffect:
+    """Choose between two effects on one key, as every store does: the higher revision stands."""
+    return offered if held is None or offered.revision > held.revision else held
 
 
 def merge(older: Iterable[Effect], newer: Iterable[Effect]) -> tuple[Effect, ...]:
@@ -135,13 +172,17 @@ def fact_partition_key(fact: Fact) -> str:
         return partition_key(fact.location, fact.base_product_id)
     if isinstance(fact, ChangeAnnotated):
         return partition_key(fact.location, fact.transaction_id)
+    if isinstance(fact, DeliveryRefused):
+        return partition_key(fact.shard_id, str(fact.sequence))
     return partition_key(fact.location, fact.product_id)
 
 
 # ---------------------------------------------------------------------------------- the wire
 def to_wire(fact: Fact) -> bytes:
     """Encode a fact for the stream: `type`, `schema_version`, its fields; instants as RFC 3339."""
-    return orjson.dumps(_write_row(fact) if isinstance(fact, ChangeRecorded) else _write(fact))
+    if isinstance(fact, ChangeRecorded):
+        return orjson.dumps(_write_row(fact))
+    return orjson.dumps(_write_refusal(fact) if isinstance(fact, DeliveryRefused) else _write(fact))
 
 
 def _write_row(row: ChangeRecorded) -> dict[str, object]:
@@ -164,12 +205,32 @@ def _write_row(row: ChangeRecorded) -> dict[str, object]:
     }
 
 
-def _write(effect: Effect) -> dict[str, object]:
-    fields: dict[str, object] = {
-        "type": type(effect).__name__,
-        "schema_version": SCHEMA_VERSION,
-        **effect._asdict(),
+def _write_refusal(refused: DeliveryRefused) -> dict[str, object]:
+    """Leave out what a rejected record does not say."""
+    said = {
+        "location": refused.location,
+        "transaction_id": refused.transaction_id,
+        "source": refused.source,
+        "timestamp": None if refused.instant is None else format_instant(refused.instant),
     }
+    return {
+        **_header(refused),
+        "verdict": refused.verdict,
+        "reason": refused.reason,
+        **{name: value for name, value in said.items() if value is not None},
+        "shard_id": refused.shard_id,
+        "sequence_number": str(refused.sequence),
+        "sub_sequence_number": refused.sub,
+        "ingested_at": format_instant(refused.ingested_at),
+    }
+
+
+def _header(fact: Fact) -> dict[str, object]:
+    return {"type": type(fact).__name__, "schema_version": SCHEMA_VERSION}
+
+
+def _write(effect: Effect) -> dict[str, object]:
+    fields: dict[str, object] = {**_header(effect), **effect._asdict()}
     if isinstance(effect, ComboChanged):
         fields["paired_at"] = format_instant(effect.paired_at)
     return fields
@@ -258,6 +319,23 @@ def _recorded(fields: dict[str, Any]) -> ChangeRecorded:
     )
 
 
+def _refused(fields: dict[str, Any]) -> DeliveryRefused:
+    verdict = RefusedAs(_text(fields["verdict"]))
+    rejected = verdict is RefusedAs.REJECTED
+    return DeliveryRefused(
+        verdict,
+        _text(fields["reason"]),
+        None if rejected else _text(fields["location"]),
+        None if rejected else _text(fields["transaction_id"]),
+        None if rejected else _text(fields["source"]),
+        None if rejected else _moment(fields["timestamp"]),
+        _text(fields["shard_id"]),
+        _sequence(fields["sequence_number"]),
+        _integer(fields["sub_sequence_number"]),
+        _moment(fields["ingested_at"], read_instant),
+    )
+
+
 def _annotated(fields: dict[str, Any]) -> ChangeAnnotated:
     return ChangeAnnotated(
         _text(fields["location"]),
@@ -295,66 +373,8 @@ def _stock(fields: dict[str, Any]) -> StockChanged:
 
 _READERS: dict[str, Callable[[dict[str, Any]], Fact]] = {
     "ChangeRecorded": _recorded,
+    "DeliveryRefused": _refused,
     "ChangeAnnotated": _annotated,
     "ComboChanged": _combo,
     "StockChanged": _stock,
 }
-
-
-# ---------------------------------------------------------------------------------- the outbox
-_ANNOTATION, _COMBO, _STOCK = range(3)
-_STATUSES = tuple(ComboStatus)
-
-
-def pack(effects: Sequence[Effect]) -> bytes:
-    """Encode effects compactly; `unpack` gives them back. Empty in, empty out."""
-    if not effects:
-        return b""
-    table: dict[str, int] = {}
-    return orjson.dumps([_pack_rows(effects, table), list(table)])
-
-
-def _pack_rows(effects: Iterable[Effect], table: dict[str, int]) -> list[list[Any]]:
-    def refer(text: str) -> int:
-        return table.setdefault(text, len(table))
-
-    rows: list[list[Any]] = []
-    for effect in effects:
-        if isinstance(effect, StockChanged):
-            rows.append([_STOCK, refer(effect[0]), refer(effect[1]), *effect[2:]])
-        elif isinstance(effect, ChangeAnnotated):
-            rows.append([_ANNOTATION, refer(effect[0]), refer(effect[1]), *effect[3:]])
-            rows[-1].append([refer(combo_id) for combo_id in effect.combo_ids])
-        else:
-            status = _STATUSES.index(effect.status)
-            rows.append([_COMBO, *map(refer, effect[:5]), *effect[5:8], status, effect.revision])
-    return rows
-
-
-def unpack(packed: bytes) -> tuple[Effect, ...]:
-    """Decode what `pack` wrote."""
-    if not packed:
-        return ()
-    rows, table = orjson.loads(packed)
-    return tuple(_unpack_row(row, table) for row in rows)
-
-
-def _unpack_row(row: list[Any], table: list[str]) -> Effect:
-    kind, *values = row
-    if kind == _STOCK:
-        location, product_id, on_hand, revision = values
-        return StockChanged(table[location], table[product_id], on_hand, revision)
-    if kind == _ANNOTATION:
-        location, transaction_id, count, late, revision, ids = values
-        combo_ids = tuple(table[at] for at in ids)
-        return ChangeAnnotated(
-            table[location], table[transaction_id], combo_ids, count, late, revision
-        )
-    *texts, paired_at, quantity, voided, status, revision = values
-    combo_id, location, base, jacket, pants = (table[at] for at in texts)
-    return ComboChanged(
-        *(combo_id, location, base, jacket, pants),
-        *(paired_at, quantity, voided),
-        _STATUSES[status],
-        revision,
-    )

@@ -23,8 +23,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias
 
-from pipeline.core.changes import Effect, merge, pack, unpack
+from pipeline.core.changes import Effect, merge
 from pipeline.core.events import PosEvent
+from pipeline.core.outbox import pack, unpack
 from pipeline.core.positions import Order
 
 EPOCH_REVISIONS = 2**40

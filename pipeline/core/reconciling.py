@@ -15,6 +15,7 @@ from pipeline.core.changes import (
     ChangeRecorded,
     ComboChanged,
     ComboStatus,
+    DeliveryRefused,
     Fact,
     StockChanged,
 )
@@ -61,6 +62,7 @@ class Check(StrEnum):
     WAREHOUSE_NOTE = "annotation in the warehouse"
     WAREHOUSE_COMBO = "combo in the warehouse"
     WAREHOUSE_STOCK = "stock level in the warehouse"
+    WAREHOUSE_REFUSAL = "refused delivery in the warehouse"
     DIMENSION = "row of a dimension"
     CACHE = "cache entry"
 
@@ -139,6 +141,12 @@ def change_place(row: ChangeRecorded) -> Place:
 def combo_place(combo: ComboChanged) -> Place:
     """Say where and on which day a combo belongs."""
     return combo.location, business_day(combo.paired_at)
+
+
+def refusal_place(refused: DeliveryRefused) -> Place:
+    """Say where a refused delivery belongs: a rejected one, to the day of its arrival."""
+    instant = refused.ingested_at if refused.instant is None else refused.instant
+    return refused.location or "", business_day(instant)
 
 
 def stock_place(level: StockChanged) -> Place:

@@ -8,7 +8,7 @@ each fold.
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from pipeline.core.changes import ChangeRecorded
+from pipeline.core.changes import ChangeRecorded, DeliveryRefused, RefusedAs
 from pipeline.core.claims import Claim, Holder, Verdict, claim_id, settle
 from pipeline.core.events import PosEvent, Rejected, parse
 from pipeline.core.fingerprint import fingerprint
@@ -20,6 +20,7 @@ from pipeline.core.rules import Rules
 
 Identity = TypeVar("Identity", bound=Hashable)
 _CARRY_ON = (Verdict.NEW, Verdict.REDELIVERED)
+_REFUSED = {Verdict.DUPLICATE: RefusedAs.DUPLICATE, Verdict.CONFLICT: RefusedAs.CONFLICT}
 
 REFUSAL_KINDS = ("rejected", "conflict")
 
@@ -52,11 +53,15 @@ class Reading(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """The deliveries of a batch by what became of them."""
+    """The deliveries of a batch by what became of them.
+
+    `refused` says it of each that was not accepted; of those, conflicts are among `refusals` too.
+    """
 
     accepted: list[Delivery]
     verdicts: dict[Verdict, int]
     refusals: list[Refusal]
+    refused: list[DeliveryRefused]
 
 
 def read(batch: Batch, rules: Rules) -> Reading:
@@ -106,17 +111,52 @@ def settle_all(
     Used twice: against the claims, and then against the change-log rows, where a claim may have
     expired.
     """
-    accepted: list[Delivery] = []
-    verdicts = dict.fromkeys(Verdict, 0)
-    refusals: list[Refusal] = []
+    found = Settlement([], dict.fromkeys(Verdict, 0), [], [])
     for delivery in deliveries:
         verdict = settle(delivery.claim, holders[identity(delivery.claim)])
-        verdicts[verdict] += 1
+        found.verdicts[verdict] += 1
         if verdict in _CARRY_ON:
-            accepted.append(delivery)
-        elif verdict is Verdict.CONFLICT:
-            refusals.append(Refusal("conflict", "conflict", "", delivery.record))
-    return Settlement(accepted, verdicts, refusals)
+            found.accepted.append(delivery)
+        elif verdict in _REFUSED:
+            found.refused.append(refused_delivery(delivery.claim, _REFUSED[verdict]))
+        if verdict is Verdict.CONFLICT:
+            found.refusals.append(Refusal("conflict", "conflict", "", delivery.record))
+    return found
+
+
+def refused_delivery(claim: Claim, verdict: RefusedAs) -> DeliveryRefused:
+    """Write the fact of a delivery whose transaction another delivery holds.
+
+    A redelivery writes the same fact: the holder of a claim never changes.
+    """
+    event, position = claim.event, claim.position
+    return DeliveryRefused(
+        verdict,
+        "",
+        *(event.location, event.transaction_id, event.source, event.instant),
+        *(position.shard_id, position.sequence, position.sub),
+        claim.arrival,
+    )
+
+
+def refused_of(refusal: Refusal, rules: Rules) -> DeliveryRefused:
+    """Write the fact of a refusal, from the bytes that were kept of it."""
+    event = parse(refusal.record.data, refusal.record.arrival, rules)
+    if refusal.kind == RefusedAs.REJECTED or isinstance(event, Rejected):
+        return refused_record(refusal)
+    return refused_delivery(claim_of(event, refusal.record, rules), RefusedAs.CONFLICT)
+
+
+def refused_record(refusal: Refusal) -> DeliveryRefused:
+    """Write the fact of a record that is no valid event."""
+    position = refusal.record.position
+    return DeliveryRefused(
+        RefusedAs.REJECTED,
+        refusal.reason,
+        *(None, None, None, None),
+        *(position.shard_id, position.sequence, position.sub),
+        refusal.record.arrival,
+    )
 
 
 def row_of(claim: Claim) -> ChangeRecorded:

@@ -167,6 +167,23 @@ class Late(NamedTuple):
     late_changes: int
 
 
+class Deliveries(NamedTuple):
+    """What a source delivered: accepted once, again, and again with another body."""
+
+    source: str
+    deliveries: int
+    accepted: int
+    duplicates: int
+    conflicts: int
+
+
+class Rejected(NamedTuple):
+    """Records that were no valid event, by the reason's code in the wire contract."""
+
+    reason: str
+    records: int
+
+
 class Conflict(NamedTuple):
     """A description of a product that is not the one that stands."""
 
@@ -202,8 +219,10 @@ class Control(NamedTuple):
 class Snapshot:
     """Everything on the page, of one committed state.
 
-    `hours` is empty where the period is longer than two days. Product conflicts and controls are of
-    the whole warehouse, as far as the login may see it, whatever the question was.
+    `hours` is empty where the period is longer than two days. Late events, deliveries and rejected
+    records are by UTC days, the last by those of arrival; a rejected record names no location, so
+    none is asked for. Product conflicts and controls are of the whole warehouse. All of it is only
+    as much as the login may see.
     """
 
     first_day: date | None
@@ -226,6 +245,8 @@ class Snapshot:
     most_returned: Top[ProductSales]
     falls: Top[StockFall]
     late: tuple[Late, ...]
+    deliveries: tuple[Deliveries, ...]
+    rejected: tuple[Rejected, ...]
     conflicts: Top[Conflict]
     freshness: Top[Freshness]
     controls: tuple[Control, ...]

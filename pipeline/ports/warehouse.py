@@ -3,7 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from pipeline.core.changes import ChangeAnnotated, ChangeRecorded, ComboChanged, Fact, StockChanged
+from pipeline.core.changes import (
+    ChangeAnnotated,
+    ChangeRecorded,
+    ComboChanged,
+    DeliveryRefused,
+    Fact,
+    StockChanged,
+)
 from pipeline.core.positions import Order
 
 
@@ -30,6 +37,7 @@ class WarehouseRows(NamedTuple):
     changes: Iterator[tuple[ChangeRecorded, ChangeAnnotated | None]]
     combos: Iterator[ComboChanged]
     stock: Iterator[StockChanged]
+    refusals: Iterator[DeliveryRefused]
 
 
 class Warehouse(Protocol):

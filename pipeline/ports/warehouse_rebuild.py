@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
-from pipeline.core.changes import Fact
+from pipeline.core.changes import TableFact
 from pipeline.core.reconciling import ChangeTotals, ComboTotals, Part, StockTotals
 
 
@@ -17,7 +17,7 @@ class Doubt(NamedTuple):
     revision: int
 
 
-Read: TypeAlias = Callable[[Sequence[Doubt]], Sequence[Fact]]
+Read: TypeAlias = Callable[[Sequence[Doubt]], Sequence[TableFact]]
 """Reads from the tables, consistently, what is really there under some keys."""
 
 
@@ -56,7 +56,7 @@ class WarehouseRebuild(Protocol):
         Return the units of work that are staged already.
         """
 
-    def stage(self, unit: str, facts: Sequence[Fact], *, last: bool) -> None:
+    def stage(self, unit: str, facts: Sequence[TableFact], *, last: bool) -> None:
         """Add facts to the shadow; with the last of a unit, note that the unit is complete.
 
         A unit that broke off is staged from its beginning again; repeats do no harm.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from pipeline.core.changes import Fact
+from pipeline.core.changes import TableFact
 from pipeline.core.reconciling import Dimension
 
 
@@ -34,7 +34,7 @@ class WarehouseRepair(Protocol):
         Missing locations and products come back with any fact that uses them, loaded again.
         """
 
-    def discard(self, facts: Sequence[Fact]) -> None:
+    def discard(self, facts: Sequence[TableFact]) -> None:
         """Remove rows that say exactly this, all in one transaction.
 
         Whoever discards a row because it is wrong publishes the right one after that.

@@ -9,7 +9,7 @@ crashes.
     6. commit     state and outbox, compare-and-set; a lost race goes back to 4
     7. write      the effects, each guarded by its revision
     8. quarantine what was refused
-    9. publish    rows and effects to `inventory-changes`
+    9. publish    rows, effects and what was refused to `inventory-changes`
    10. return     only now may the engine checkpoint
 
 Every step may be repeated, and after a crash every step will be. Facts (3) come before anything
@@ -32,6 +32,7 @@ from pipeline.core.step import (
     by_key,
     first_claims,
     read,
+    refused_record,
     row_of,
     settle_all,
 )
@@ -76,6 +77,8 @@ class InventorySteps:
         refusals = [*reading.refusals, *claimed.refusals, *recorded.refusals]
         self._backoff.drain("quarantine", self._ports.quarantine.put, refusals)
         facts: list[Fact] = [row_of(delivery.claim) for delivery in recorded.accepted]
+        facts += map(refused_record, reading.refusals)
+        facts += (*claimed.refused, *recorded.refused)
         self._publish([*facts, *effects])
         counts = Counter(
             read=len(reading.deliveries) + len(reading.refusals),

@@ -32,11 +32,11 @@ from pipeline.core.changes import (
     ChangeRecorded,
     ComboChanged,
     Effect,
-    Fact,
-    unpack,
+    TableFact,
 )
 from pipeline.core.combos import ComboFold
 from pipeline.core.keyed_state import Fold, StateKey
+from pipeline.core.outbox import unpack
 from pipeline.core.refolding import (
     History,
     Reach,
@@ -162,5 +162,5 @@ class Rebuilding:
         notes = [effect for effect in effects if isinstance(effect, ChangeAnnotated)]
         self._backoff.drain("combos", self._tables.combos.upsert, combos)
         self._backoff.drain("annotations", self._tables.change_log.annotate, notes)
-        facts: list[Fact] = list(effects)
+        facts: list[TableFact] = list(effects)
         publish_facts(facts, self._publisher, self._backoff)

@@ -118,6 +118,22 @@ FILL: Sequence[str] = (
     on conflict do nothing
     """,
     """
+    insert into inventory.fact_refusal (shard_id, sequence_number, sub_sequence_number, verdict,
+        location, transaction_id, source, occurred_at, ingested_at)
+    select shard_id, sequence_number + 1e15, 0,
+        case when sequence_number %% 1000 = 0 then 'conflict' else 'duplicate' end,
+        location, transaction_id, source, occurred_at, ingested_at + interval '1 hour'
+    from inventory.fact_change where sequence_number %% 50 = 0
+    on conflict do nothing
+    """,
+    """
+    insert into inventory.fact_refusal (shard_id, sequence_number, sub_sequence_number, verdict,
+        reason, ingested_at)
+    select shard_id, sequence_number + 2e15, 0, 'rejected', 'malformed_json', ingested_at
+    from inventory.fact_change where sequence_number %% 500 = 1
+    on conflict do nothing
+    """,
+    """
     insert into inventory.stock_level (location, product_id, on_hand, revision)
     select 'shop-' || s, 'P' || p, s * p, 1
     from generate_series(0, 24) s, generate_series(0, 2999) p

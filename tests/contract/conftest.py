@@ -25,7 +25,8 @@ def postgres(postgres_dsn: str) -> Iterator[PostgresWarehouse]:
         connection.execute(
             "truncate inventory.fact_change, inventory.change_annotation, inventory.fact_combo,"
             " inventory.stock_level, inventory.etl_position, inventory.dim_location,"
-            " inventory.dim_product, inventory.dim_date, inventory.location_freshness"
+            " inventory.dim_product, inventory.dim_date, inventory.location_freshness,"
+            " inventory.fact_refusal"
         )
     with PostgresWarehouse(postgres_dsn) as warehouse:
         yield warehouse

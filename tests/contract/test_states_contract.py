@@ -6,9 +6,10 @@ from threading import Barrier
 import pytest
 
 from pipeline.bootstrap import AwsPorts, Ports
-from pipeline.core.changes import StockChanged, pack, unpack
+from pipeline.core.changes import StockChanged
 from pipeline.core.errors import TransientFault
 from pipeline.core.keyed_state import KeyedState, ShardMark, StateKey
+from pipeline.core.outbox import pack, unpack
 from pipeline.ports.states import Commit, PinnedRules
 from tests.faults import Answer, answer_changed, answer_lost, refused
 from tests.stacks import fresh, write_call

@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipeline.adapters.memory import MemoryWarehouse
+from pipeline.adapters.memory_warehouse import MemoryWarehouse
 from pipeline.adapters.postgres import PostgresWarehouse
 from pipeline.core.changes import (
     ChangeAnnotated,
     ChangeRecorded,
     ComboChanged,
     ComboStatus,
+    DeliveryRefused,
     Effect,
     Fact,
+    RefusedAs,
     StockChanged,
 )
 from pipeline.core.errors import FellBehind, ValueRefused
@@ -66,17 +68,35 @@ def batch(*facts: Fact, last: int = 1, shard_id: str = "shard-1") -> FactBatch:
     return FactBatch("etl", shard_id, (last, 0), facts)
 
 
+def refusal(sequence: int = 12, sub: int = 0, **fields: Any) -> DeliveryRefused:
+    said = ("GB-1", "t1", "POS", NOON)
+    found = DeliveryRefused(RefusedAs.DUPLICATE, "", *said, "shard-7", sequence, sub, NOON + 5)
+    return found._replace(**fields)
+
+
+def rejected(reason: str, sequence: int = 12) -> DeliveryRefused:
+    nothing = (None, None, None, None)
+    return DeliveryRefused(RefusedAs.REJECTED, reason, *nothing, "shard-7", sequence, 0, NOON)
+
+
 class Contents(NamedTuple):
     """All rows, repeats counted."""
 
     changes: Counter[tuple[ChangeRecorded, ChangeAnnotated | None]]
     combos: Counter[ComboChanged]
     stock: Counter[StockChanged]
+    refusals: Counter[DeliveryRefused]
+
+
+def only(**found: Counter[Any]) -> Contents:
+    return Contents(*[found.get(name, Counter()) for name in Contents._fields])
 
 
 def contents(warehouse: Warehouse) -> Contents:
     rows = warehouse.rows()
-    return Contents(Counter(rows.changes), Counter(rows.combos), Counter(rows.stock))
+    return Contents(
+        Counter(rows.changes), Counter(rows.combos), Counter(rows.stock), Counter(rows.refusals)
+    )
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -89,16 +109,17 @@ def warehouse(request: pytest.FixtureRequest) -> Warehouse:
 
 # -------------------------------------------------------------------------------- what is loaded
 def test_rows_are_exactly_the_facts(warehouse: Warehouse) -> None:
-    warehouse.load(batch(change("t1"), change("t2"), note(4), combo(5), stock(6)))
+    warehouse.load(batch(change("t1"), change("t2"), note(4), combo(5), stock(6), refusal()))
     assert contents(warehouse) == Contents(
         Counter([(change("t1"), note(4)), (change("t2"), None)]),
         Counter([combo(5)]),
         Counter([stock(6)]),
+        Counter([refusal()]),
     )
 
 
 def test_loading_a_batch_twice_changes_nothing(warehouse: Warehouse) -> None:
-    twice = batch(change(), note(4), combo(5), stock(6))
+    twice = batch(change(), note(4), combo(5), stock(6), refusal(), rejected("empty", 13))
     warehouse.load(twice)
     before = contents(warehouse)
     warehouse.load(twice)
@@ -106,9 +127,9 @@ def test_loading_a_batch_twice_changes_nothing(warehouse: Warehouse) -> None:
 
 
 def test_a_repeated_fact_in_a_batch_is_one_row(warehouse: Warehouse) -> None:
-    warehouse.load(batch(change(), change(), combo(5), combo(5)))
+    warehouse.load(batch(change(), change(), combo(5), combo(5), refusal(), refusal()))
     assert contents(warehouse) == Contents(
-        Counter([(change(), None)]), Counter([combo(5)]), Counter()
+        Counter([(change(), None)]), Counter([combo(5)]), Counter(), Counter([refusal()])
     )
 
 
@@ -126,10 +147,10 @@ def test_the_order_of_facts_does_not_matter(warehouse: Warehouse) -> None:
         for place in order:
             warehouse.load(batch(facts[place]))
     shops = [f"shop-{number}" for number in range(len(orders))]
-    assert contents(warehouse) == Contents(
-        Counter((change(location=shop), note(2, location=shop)) for shop in shops),
-        Counter(combo(2, combo_id=shop, location=shop) for shop in shops),
-        Counter(stock(2, location=shop) for shop in shops),
+    assert contents(warehouse) == only(
+        changes=Counter((change(location=shop), note(2, location=shop)) for shop in shops),
+        combos=Counter(combo(2, combo_id=shop, location=shop) for shop in shops),
+        stock=Counter(stock(2, location=shop) for shop in shops),
     )
 
 
@@ -185,9 +206,10 @@ def test_identifiers_come_back_as_they_were(warehouse: Warehouse, awkward: str) 
     annotation = ChangeAnnotated(awkward, awkward, (awkward, "x"), 2, False, 1)
     made = combo(1, awkward, awkward)._replace(jacket_transaction_id=awkward)
     level = stock(1, awkward, awkward)
-    warehouse.load(batch(row, annotation, made, level))
+    repeat = refusal(location=awkward, transaction_id=awkward)
+    warehouse.load(batch(row, annotation, made, level, repeat))
     assert contents(warehouse) == Contents(
-        Counter([(row, annotation)]), Counter([made]), Counter([level])
+        Counter([(row, annotation)]), Counter([made]), Counter([level]), Counter([repeat])
     )
 
 
@@ -210,8 +232,31 @@ def test_a_sequence_number_of_129_digits_comes_back(warehouse: Warehouse) -> Non
     assert contents(warehouse).changes == Counter([(row, None)])
 
 
+@pytest.mark.parametrize(
+    "fact",
+    [
+        refusal(verdict=RefusedAs.CONFLICT),
+        refusal(SEQUENCE_129_DIGITS, 3),
+        refusal(instant=EARLIEST, ingested_at=parse_instant("9999-12-31T23:59:59.999999Z")),
+        rejected("malformed_json"),
+    ],
+)
+def test_a_refused_delivery_comes_back_as_it_was(
+    warehouse: Warehouse, fact: DeliveryRefused
+) -> None:
+    warehouse.load(batch(fact))
+    assert contents(warehouse) == only(refusals=Counter([fact]))
+
+
+def test_refused_deliveries_are_told_apart_by_their_place_alone(warehouse: Warehouse) -> None:
+    facts = [refusal(12), refusal(13), refusal(12, 1), refusal(12, shard_id="shard-8")]
+    for number, fact in enumerate([*facts, *facts], 1):
+        warehouse.load(batch(fact, last=number))
+    assert contents(warehouse) == only(refusals=Counter(facts))
+
+
 def test_an_empty_warehouse_has_no_rows(warehouse: Warehouse) -> None:
-    assert contents(warehouse) == Contents(Counter(), Counter(), Counter())
+    assert contents(warehouse) == only()
 
 
 # ---------------------------------------------------------------------------------- the position
@@ -280,6 +325,8 @@ IMPOSSIBLE = [
     change("\ud800"),
     change("a\0b"),
     note(1, "a\0b"),
+    refusal(source="a\0b"),
+    refusal(sub=TOO_LARGE),
 ]
 
 
@@ -290,7 +337,7 @@ def test_value_that_cannot_be_stored_is_refused_and_nothing_is_loaded(
     with pytest.raises(ValueRefused):
         warehouse.load(batch(change("t1"), combo(1), fact, stock(1, "J2")))
     assert (contents(warehouse), warehouse.position("etl", "shard-1")) == (
-        Contents(Counter(), Counter(), Counter()),
+        only(),
         None,
     )
 
@@ -301,7 +348,11 @@ def test_an_old_batch_from_a_zombie_takes_nothing_back(warehouse: Warehouse) -> 
     warehouse.load(batch(note(2), combo(2), stock(2), last=2))
     warehouse.load(old)
     assert (contents(warehouse), warehouse.position("etl", "shard-1")) == (
-        Contents(Counter([(change(), note(2))]), Counter([combo(2)]), Counter([stock(2)])),
+        only(
+            changes=Counter([(change(), note(2))]),
+            combos=Counter([combo(2)]),
+            stock=Counter([stock(2)]),
+        ),
         (2, 0),
     )
 
@@ -320,8 +371,8 @@ def test_shards_that_load_the_same_keys_at_once_agree(warehouse: Warehouse) -> N
 
     with ThreadPoolExecutor(4) as shards:
         list(shards.map(load, range(4)))
-    assert contents(warehouse) == Contents(
-        Counter((change(key, product_id=key), note(43, key)) for key in keys),
-        Counter(combo(43, key) for key in keys),
-        Counter(stock(43, key) for key in keys),
+    assert contents(warehouse) == only(
+        changes=Counter((change(key, product_id=key), note(43, key)) for key in keys),
+        combos=Counter(combo(43, key) for key in keys),
+        stock=Counter(stock(43, key) for key in keys),
     )

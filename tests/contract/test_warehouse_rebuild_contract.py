@@ -7,14 +7,14 @@ import psycopg
 import pytest
 
 from consumers.embedded import Endpoints
-from pipeline.adapters.memory import MemoryWarehouse
 from pipeline.adapters.memory_rebuild import MemoryWarehouseRebuild
 from pipeline.adapters.memory_repair import MemoryWarehouseRepair
+from pipeline.adapters.memory_warehouse import MemoryWarehouse
 from pipeline.adapters.postgres import PostgresWarehouse
 from pipeline.adapters.postgres.migrations import migrate
 from pipeline.adapters.postgres.rebuild import PostgresWarehouseRebuild
 from pipeline.adapters.postgres.repair import PostgresWarehouseRepair
-from pipeline.core.changes import Fact
+from pipeline.core.changes import TableFact
 from pipeline.core.instants import DAY
 from pipeline.core.reconciling import EVERYTHING, Part
 from pipeline.ports.warehouse import Warehouse
@@ -36,7 +36,7 @@ from tests.databases import new_database
 TRUNCATE = """
 truncate inventory.fact_change, inventory.change_annotation, inventory.fact_combo,
     inventory.stock_level, inventory.etl_position, inventory.dim_location, inventory.dim_product,
-    inventory.dim_date
+    inventory.dim_date, inventory.fact_refusal
 """
 
 
@@ -81,10 +81,10 @@ def house(request: pytest.FixtureRequest) -> House:
     )
 
 
-ALL: tuple[Fact, ...] = (change(), change("t2"), note(4), combo(5), stock(6))
+ALL: tuple[TableFact, ...] = (change(), change("t2"), note(4), combo(5), stock(6))
 
 
-def nothing(_: Sequence[Doubt]) -> Sequence[Fact]:
+def nothing(_: Sequence[Doubt]) -> Sequence[TableFact]:
     """Answer that the tables have nothing of what was asked for."""
     return ()
 
@@ -109,7 +109,7 @@ def test_rows_are_discarded_that_say_exactly_this(house: House) -> None:
         stock(6)._replace(revision=7),
     ],
 )
-def test_row_that_says_anything_else_stays(house: House, fact: Fact) -> None:
+def test_row_that_says_anything_else_stays(house: House, fact: TableFact) -> None:
     house.warehouse.load(batch(*ALL))
     before = contents(house.warehouse)
     house.repair.discard([fact])
@@ -169,14 +169,14 @@ def test_location_that_was_set_up_by_hand_is_no_orphan(postgres: House) -> None:
 
 
 # ------------------------------------------------------------------------------------- the rebuild
-def rebuilt(house: House, facts: Sequence[Fact], part: Part = EVERYTHING) -> Contents:
+def rebuilt(house: House, facts: Sequence[TableFact], part: Part = EVERYTHING) -> Contents:
     house.rebuild.begin(part, 1)
     house.rebuild.stage("all", facts, last=True)
     assert house.rebuild.swap(nothing, remove_unknown=True).done
     return contents(house.warehouse)
 
 
-def loaded(facts: Sequence[Fact]) -> Contents:
+def loaded(facts: Sequence[TableFact]) -> Contents:
     empty = MemoryWarehouse()
     empty.load(batch(*facts))
     return contents(empty)
@@ -192,7 +192,7 @@ def test_repeated_facts_are_one_row_of_the_highest_revision(house: House) -> Non
 
 
 def test_wrong_rows_are_replaced_and_unknown_ones_removed(house: House) -> None:
-    wrong: list[Fact] = [
+    wrong: list[TableFact] = [
         change(change=-9),
         change("t3"),
         note(4)._replace(late=True),
@@ -218,14 +218,14 @@ def test_position_is_left_alone(house: House) -> None:
 
 
 def test_facts_that_were_loaded_meanwhile_stay(house: House) -> None:
-    late: list[Fact] = [change("t3"), note(8), combo(9), stock(10), combo(1, "c2")]
+    late: list[TableFact] = [change("t3"), note(8), combo(9), stock(10), combo(1, "c2")]
     house.warehouse.load(batch(*ALL))
     house.rebuild.begin(EVERYTHING, 1)
     house.rebuild.stage("all", ALL, last=True)
     house.warehouse.load(batch(*late, last=2))
     asked: list[Doubt] = []
 
-    def read(doubts: Sequence[Doubt]) -> Sequence[Fact]:
+    def read(doubts: Sequence[Doubt]) -> Sequence[TableFact]:
         asked.extend(doubts)
         return late
 
@@ -245,10 +245,10 @@ def test_facts_that_are_loaded_during_the_swap_stay(postgres: House) -> None:
     postgres.warehouse.load(batch(change("strange"), *ALL))
     postgres.rebuild.begin(EVERYTHING, 1)
     postgres.rebuild.stage("all", ALL, last=True)
-    late: list[Fact] = [combo(9), change("t3")]
+    late: list[TableFact] = [combo(9), change("t3")]
     rounds: list[Sequence[Doubt]] = []
 
-    def read(doubts: Sequence[Doubt]) -> Sequence[Fact]:
+    def read(doubts: Sequence[Doubt]) -> Sequence[TableFact]:
         rounds.append(doubts)
         if len(rounds) == 1:
             postgres.warehouse.load(batch(*late, last=2))
@@ -296,7 +296,7 @@ def test_totals_are_those_of_both_sides(house: House) -> None:
 
 
 # ------------------------------------------------------------------------------------------ parts
-ELSEWHERE: tuple[Fact, ...] = (
+ELSEWHERE: tuple[TableFact, ...] = (
     change("t5", location="GB-2"),
     note(3, "t5", "GB-2"),
     combo(3, "c3", "GB-2"),

@@ -1,6 +1,6 @@
 """Audits and repairs after crashes and skipped batches, beside consumers, and their limits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -61,8 +61,13 @@ def test_skipped_batch_is_found_and_finished(after: str) -> None:
     assert not audited.audit().clean
     assert audited.mended().findings == []
     for name in ("claims", "rows", "notes", "combos", "bodies", "facts"):
-        found, wanted = (getattr(tables(each.ports), name) for each in (audited, quiet))
+        found, wanted = (_accepted(getattr(tables(e.ports), name)) for e in (audited, quiet))
         assert (name, found) == (name, wanted)
+
+
+def _accepted(table: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Leave out what a skipped batch refused: that leaves no trace to finish it from."""
+    return {key: value for key, value in table.items() if key[0] != "refused"}
 
 
 @pytest.mark.parametrize("after", ["claim", "record", "commit"])

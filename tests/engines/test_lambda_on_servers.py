@@ -29,7 +29,7 @@ SHARDS = 2
 FAILURES = "batchItemFailures"
 EMPTY = """
 truncate inventory.fact_change, inventory.fact_combo, inventory.stock_level,
-    inventory.change_annotation, inventory.etl_position
+    inventory.change_annotation, inventory.fact_refusal, inventory.etl_position
 """
 
 

@@ -15,6 +15,8 @@ from pipeline.core.changes import (
     ChangeRecorded,
     ComboChanged,
     ComboStatus,
+    DeliveryRefused,
+    RefusedAs,
     StockChanged,
 )
 from pipeline.core.instants import parse_instant
@@ -29,6 +31,7 @@ FACTS = (
     ChangeAnnotated("GB-1", "t1", ("c1",), 1, False, 1),
     ComboChanged("c1", "GB-1", "1", "t1", "t2", NOON, 1, 0, ComboStatus.ACTIVE, 1),
     StockChanged("GB-1", "J1", -1, 1),
+    DeliveryRefused(RefusedAs.DUPLICATE, "", "GB-1", "t1", "POS", NOON, "shard-7", 13, 0, NOON),
 )
 
 

@@ -8,7 +8,6 @@ from datetime import date, timedelta
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from pipeline.adapters.postgres import page_questions, page_reports
 from pipeline.adapters.postgres.migrations import migrate
@@ -17,15 +16,17 @@ from pipeline.core.errors import SystemFault
 from pipeline.ports.page_reports import (
     AttachDay,
     ComboTotals,
+    Deliveries,
     GapBin,
     Pair,
     ProductSales,
     Question,
+    Rejected,
     Sales,
     Snapshot,
     StockFall,
 )
-from tests.databases import new_database
+from tests.databases import analyst_login, new_database
 from tests.warehouse_facts import MORNING, load, paired, refresh, sold
 
 MONDAY, TUESDAY = date(2011, 10, 3), date(2011, 10, 4)
@@ -159,6 +160,13 @@ def test_many_shops_are_a_bounded_answer(dsn: str) -> None:
     assert (len(seen.freshness.rows), seen.freshness.of) == (12, SHOPS - 1)
 
 
+def test_deliveries_and_rejected_records_are_those_of_the_views(morning: str) -> None:
+    seen = asked(morning)
+    assert seen.deliveries == (Deliveries("POS", 10, 7, 2, 1), Deliveries("batch", 2, 1, 1, 0))
+    assert seen.rejected == (Rejected("bad_type", 2),)
+    assert asked(morning, Question(location="FR-1")).deliveries == (Deliveries("POS", 2, 1, 1, 0),)
+
+
 # --------------------------------------------------------------------------------- reconciliation
 def test_controls_find_what_does_not_agree(morning: str) -> None:
     # The morning's stock levels are of two products alone, and one of them is no event's.
@@ -235,13 +243,8 @@ def test_nothing_can_be_written_while_asking(dsn: str, monkeypatch: pytest.Monke
 def test_login_that_sees_one_location_has_a_page_of_it(dsn: str) -> None:
     load(dsn, *MORNING)
     refresh(dsn)
-    role = "tillstream_page_reader"
-    execute(dsn, f"create role {role} login password 'word' in role tillstream_analyst")
-    try:
-        execute(dsn, f"insert into inventory.location_access values ('{role}', 'FR-1')")
-        seen = asked(make_conninfo(dsn, user=role, password="word"))
-    finally:
-        execute(dsn, f"drop role {role}")
+    with analyst_login(dsn, "FR-1") as analyst:
+        seen = asked(analyst)
     assert [row.location for row in seen.locations.rows] == ["FR-1"]
     assert controls(seen)["stored_rows"] == (1, 1)
 

@@ -12,19 +12,21 @@ from tests.warehouse_facts import MORNING, ask, load, refresh, sold
 
 TABLES = [
     "fact_change", "change_annotation", "fact_combo", "stock_level", "dim_location",
-    "dim_product", "dim_date", "etl_position", "location_freshness", "report_refresh",
+    "dim_product", "dim_date", "fact_refusal", "etl_position", "location_freshness",
+    "report_refresh",
 ]  # fmt: skip
 VIEWS = [
     "change", "sale", "stock_on_hand", "sales_by_hour", "sales_by_day", "sales_by_location",
     "sales_by_category", "sales_by_product", "product_conflict", "combo", "combo_attach_rate",
-    "combo_gap", "top_pairs", "late_rate", "freshness", "shard_freshness",
+    "combo_gap", "top_pairs", "late_rate", "delivery_rate", "rejected_record", "freshness",
+    "shard_freshness",
 ]  # fmt: skip
 STORED = "select relname from pg_class where relkind = 'm'"
 OF_A_LOCATION = [
     "fact_change", "change_annotation", "fact_combo", "stock_level", "dim_location",
     "location_freshness", "change", "sale", "stock_on_hand", "sales_by_hour", "sales_by_day",
     "sales_by_location", "combo", "combo_attach_rate", "combo_gap", "top_pairs", "late_rate",
-    "freshness",
+    "freshness", "fact_refusal", "delivery_rate",
 ]  # fmt: skip
 GROUPS = ("tillstream_analyst", "tillstream_etl_writer")
 LOGINS = ("wh_analyst", "wh_french_analyst", "wh_loader")
@@ -138,6 +140,12 @@ def test_changing_to_the_group_is_no_way_round_row_security(morning: str) -> Non
         connection.execute("set role tillstream_analyst")
         query = "select count(*) from inventory.fact_change where location <> 'FR-1'"
         assert connection.execute(query).fetchone() == (0,)
+
+
+def test_a_record_that_names_no_location_is_seen_by_those_who_see_all(morning: str) -> None:
+    query = "select records from inventory.rejected_record"
+    found = [ask(as_login(morning, login), query) for login in LOGINS[1::-1]]
+    assert found == [[], [(2,)]]
 
 
 # ---------------------------------------------------------------------------------------- loader

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.adapters.postgres.migrations import migrate
 from tests.databases import new_database
-from tests.warehouse_facts import ask
+from tests.warehouse_facts import ask, load, sold
 
 # As the National Retail Federation published them: first and last days of fiscal years, and the
 # months of 2024.
@@ -69,3 +69,12 @@ def test_fiscal_weeks_begin_on_sunday_and_have_seven_days(calendar: str) -> None
     """
     ((weeks, *rest),) = ask(calendar, query)
     assert (weeks in range(52 * 40 + 6, 52 * 40 + 9), rest) == (True, [0, 0, 7, 7])
+
+
+def test_months_that_come_one_after_the_other_have_all_their_days(postgres_server: str) -> None:
+    with new_database(postgres_server) as dsn:
+        migrate(dsn)
+        for last, month in enumerate(("06", "07", "05"), 1):
+            load(dsn, sold(f"t{month}", "J1", -1, f"2011-{month}-15T12:00:00Z"), last=last)
+        query = "select count(*), min(date)::text, max(date)::text from inventory.dim_date"
+        assert ask(dsn, query) == [(31 + 30 + 31 + 2, "2011-04-30", "2011-08-01")]

@@ -10,13 +10,13 @@ from psycopg.conninfo import make_conninfo
 
 from pipeline.adapters.postgres.migrations import migrate, roll_back
 from pipeline.adapters.postgres.upkeep import PostgresUpkeep
-from pipeline.core.changes import StockChanged
+from pipeline.core.changes import Fact, StockChanged
 from pipeline.core.errors import RefusedToStart, SystemFault, TransientFault, UsageError
 from pipeline.core.instants import parse_instant
 from tests.databases import new_database
 from tests.warehouse_facts import MORNING, ask, load, refresh, sold
 
-NEWEST = "0005"
+NEWEST = "0006"
 ALL_OBJECTS = """
 select c.oid, c.relname from pg_class c
 join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'inventory' order by 1
@@ -50,7 +50,7 @@ def test_migrating_from_several_processes_at_once_does_it_once(dsn: str) -> None
     assert versions == {NEWEST}
 
 
-VERSIONS = ["0004", "0003", "0002", "0001"]
+VERSIONS = ["0005", "0004", "0003", "0002", "0001"]
 CONTENTS = [
     f"select * from inventory.{table} order by 1, 2"
     for table in ("fact_change", "change_annotation", "fact_combo", "stock_level", "etl_position")
@@ -107,6 +107,17 @@ def test_a_warehouse_that_the_first_version_filled_gets_its_reports(dsn: str) ->
     units = ask(dsn, "select sum(units_sold) from inventory.sales_by_day")
     newest = ask(dsn, "select count(newest_occurred_at) from inventory.freshness")
     assert (days, units, newest) == ([(33,)], [(15,)], [(2,)])
+
+
+def test_days_that_older_loaders_left_out_come_with_the_sixth_version(dsn: str) -> None:
+    migrate(dsn)
+    load(dsn, *MORNING)
+    roll_back(dsn, "0005")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("delete from inventory.dim_date where date > '2011-10-01'")
+    migrate(dsn)
+    days = ask(dsn, "select count(*), max(date) from inventory.dim_date")
+    assert days == [(33, date(2011, 11, 1))]
 
 
 UNCOMMENTED = """
@@ -313,7 +324,7 @@ def test_a_date_knows_its_calendar(dsn: str) -> None:
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
 def test_a_product_is_described_by_its_earliest_change(dsn: str, order: tuple[int, ...]) -> None:
     migrate(dsn)
-    facts = [
+    facts: list[Fact] = [
         sold("t1", "J1", -1, "09:00:00"),
         sold("t2", "J1", -1, "10:00:00", base_product_id="2", category="pants"),
         StockChanged("GB-1", "J1", -2, 1),

@@ -13,10 +13,11 @@ from psycopg.conninfo import make_conninfo
 from pipeline.adapters.postgres.migrations import migrate
 from pipeline.adapters.postgres.reports import PostgresReports
 from pipeline.adapters.postgres.upkeep import PostgresUpkeep
+from pipeline.core.changes import RefusedAs
 from pipeline.core.errors import SystemFault
 from pipeline.ports.reports import Fall, Seller
 from tests.databases import new_database
-from tests.warehouse_facts import MORNING, ask, load, refresh, sold
+from tests.warehouse_facts import MORNING, ask, load, refresh, refused, sold
 
 MONDAY, TUESDAY = date(2011, 10, 3), date(2011, 10, 4)
 
@@ -212,6 +213,32 @@ def test_a_shard_that_ended_longer_ago_than_the_stream_keeps_holds_no_watermark_
         )
     query = "select extract(hour from low_watermark at time zone 'UTC')::integer"
     assert ask(dsn, f"{query} from inventory.freshness") == [(10,)]
+
+
+# --------------------------------------------------------------------------------- what came twice
+def test_what_came_twice_or_otherwise_is_counted_by_who_delivered_it(morning: str) -> None:
+    query = """
+    select location, source, deliveries, accepted, duplicates, conflicts, duplicate_rate,
+        conflict_rate
+    from inventory.delivery_rate where date = '2011-10-03' order by 1, 2
+    """
+    assert ask(morning, query) == [
+        ("FR-1", "POS", 2, 1, 1, 0, Decimal("0.5000"), Decimal("0.0000")),
+        ("GB-1", "POS", 8, 6, 1, 1, Decimal("0.1250"), Decimal("0.1250")),
+        ("GB-1", "batch", 2, 1, 1, 0, Decimal("0.5000"), Decimal("0.0000")),
+    ]
+
+
+def test_rejected_records_are_counted_by_the_day_of_their_arrival_and_reason(morning: str) -> None:
+    query = "select date, reason, records from inventory.rejected_record"
+    assert ask(morning, query) == [(MONDAY, "bad_type", 2)]
+
+
+def test_a_location_of_which_nothing_was_accepted_has_its_rate(dsn: str) -> None:
+    load(dsn, refused(RefusedAs.DUPLICATE, 1, "09:00:00", location="GB-9"))
+    refresh(dsn)
+    query = "select location, deliveries, duplicate_rate from inventory.delivery_rate"
+    assert ask(dsn, query) == [("GB-9", 1, 1)]
 
 
 # ----------------------------------------------------------------------------------- refreshing

@@ -54,6 +54,13 @@ RANKED = """
 """
 LATE = "inventory.change where category in ('jacket', 'pants')"
 
+DELIVERED = """
+(select source, 1 as accepted, 0 as again, 0 as against from inventory.change
+ union all
+ select source, 0, (verdict = 'duplicate')::integer, (verdict = 'conflict')::integer
+ from inventory.fact_refusal where verdict <> 'rejected') d
+"""
+
 TABLES = {
     "sales_over_time": f"""
         select {DAY.format("local_at::date")}, {n(SOLD)}, {n(BACK)}, {n(SALES)}
@@ -110,6 +117,16 @@ TABLES = {
             {percent("count(*) filter (where late and could)", "count(*) filter (where could)")}
         from (select *, category in ('jacket', 'pants') as could from inventory.change) c
         group by 1 order by 1
+    """,
+    "deliveries": f"""
+        select source, {n("sum(d.accepted + d.again + d.against)")}, {n("sum(d.accepted)")},
+            {n("sum(d.again)")}, {n("sum(d.against)")},
+            {percent("sum(d.again)", "sum(d.accepted + d.again + d.against)")}
+        from {DELIVERED} group by 1 order by 1
+    """,
+    "rejected": f"""
+        select reason, {n("count(*)")} from inventory.fact_refusal where verdict = 'rejected'
+        group by 1 order by count(*) desc, 1
     """,
     "conflicts": f"""
         select c.product_id, c.base_product_id, c.category, {n("count(*)")}
@@ -232,6 +249,13 @@ FIGURES = {
     "late.late": f"select {n('count(*)')} from {LATE} and late",
     "late.could_pair": f"select {n('count(*)')} from {LATE}",
     "late.rate": (f"select {percent('count(*) filter (where late)', 'count(*)')} from {LATE}"),
+    "deliveries.again": f"select {n('sum(again + against)')} from {DELIVERED}",
+    "deliveries.all": f"select {n('count(*)')} from {DELIVERED}",
+    "deliveries.rate": f"select {percent('sum(again + against)', 'count(*)')} from {DELIVERED}",
+    "deliveries.conflicts": f"select {n('sum(against)')} from {DELIVERED}",
+    "rejected.records": (
+        f"select {n('count(*)')} from inventory.fact_refusal where verdict = 'rejected'"
+    ),
     "conflicts.of": "select count(*)::text from inventory.product_conflict",
     "freshness.longest_lag": "select '1 min 30 s'",
     "freshness.shown": f"select '{LOCATIONS_LISTED}'",

@@ -6,14 +6,18 @@ from typing import Any
 
 import psycopg
 
+from consumers.etl import EtlHandler
+from pipeline.adapters.postgres import PostgresWarehouse
 from pipeline.adapters.postgres.migrations import migrate
-from pipeline.core.changes import ChangeAnnotated, Fact, StockChanged
+from pipeline.bootstrap import backoff
+from pipeline.core.changes import ChangeAnnotated, Fact, RefusedAs, StockChanged
 from pipeline.core.instants import from_datetime
+from pipeline.core.records import Batch
 from tests.audits import ARRIVAL, installation
 from tests.databases import new_database
-from tests.warehouse_facts import load, paired, refresh, sold
+from tests.warehouse_facts import load, paired, refresh, refused, sold
 
-DELIVERIES = 3_000
+DELIVERIES, BATCH = 3_000, 500
 SCRIPT = "<script>document.title='broken'</script>"
 MARKUP = "J</td></svg><b title=\"x\" class='y'>&amp;{{ 7 * 7 }}"
 RIGHT_TO_LEFT = "P\u202e\u05d0\u05d1\u05d2 123\u2066"
@@ -41,6 +45,9 @@ def hostile_facts() -> list[Fact]:
         ChangeAnnotated(SCRIPT, "h1", ("h1+h2",), 1, False, 1),
         ChangeAnnotated(SCRIPT, "h2", ("h1+h2",), 1, False, 1),
         ChangeAnnotated(SCRIPT, "h3", (), 0, True, 1),
+        refused(RefusedAs.DUPLICATE, 31, "09:15:00", location=SCRIPT),
+        refused(RefusedAs.CONFLICT, 32, "09:15:00", location=SCRIPT, source="batch"),
+        refused(RefusedAs.REJECTED, 33, "10:00:00"),
         StockChanged(SCRIPT, MARKUP, -4_100, 1),
         StockChanged(SCRIPT, RIGHT_TO_LEFT, -4_000, 1),
         StockChanged(SCRIPT, LONG, -6_000, 1),
@@ -49,15 +56,14 @@ def hostile_facts() -> list[Fact]:
     ]
 
 
-def real_facts() -> Iterator[Fact]:
-    """Read what the demo's deliveries leave in a warehouse."""
-    rows = installation(DELIVERIES).ports.warehouse.rows()
-    for row, note in rows.changes:
-        yield row
-        if note is not None:
-            yield note
-    yield from rows.combos
-    yield from rows.stock
+def load_real(dsn: str) -> None:
+    """Load what the demo's deliveries come to, by the etl consumer's own handler."""
+    run = installation(DELIVERIES)
+    with PostgresWarehouse(dsn) as warehouse:
+        etl = EtlHandler(warehouse, run.ports.quarantine, backoff(run.settings, run.clock))
+        for shard_id, log in run.ports.changes.records.items():
+            for at in range(0, len(log), BATCH):
+                etl.handle(Batch(shard_id, log[at : at + BATCH]))
 
 
 @contextmanager
@@ -65,7 +71,7 @@ def full_warehouse(server: str) -> Iterator[str]:
     """Lend a database with all of it, one shop in Paris time, the reports stored."""
     with new_database(server) as dsn:
         migrate(dsn)
-        load(dsn, *real_facts())
+        load_real(dsn)
         load(dsn, *hostile_facts(), shard_id="shard-2")
         with psycopg.connect(dsn) as connection:
             connection.execute(

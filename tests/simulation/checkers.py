@@ -15,7 +15,9 @@ from pipeline.core.changes import (
     ChangeAnnotated,
     ComboChanged,
     ComboStatus,
+    DeliveryRefused,
     Effect,
+    RefusedAs,
     StockChanged,
     effect_key,
 )
@@ -192,6 +194,7 @@ def _warehouse(world: World) -> None:
     """The warehouse holds what the tables hold, revisions included."""
     ports = world.ports
     _same("warehouse rows", ports.warehouse.changes, ports.change_log.rows)
+    _same("warehouse refusals", ports.warehouse.refusals, _refused(world))
     wanted: dict[tuple[str, ...], Any] = {("combo", c.combo_id): c for c in ports.combos.scan()}
     for key, note in ports.change_log.annotations.items():
         wanted["annotation", *key] = note
@@ -201,6 +204,22 @@ def _warehouse(world: World) -> None:
             stock = StockChanged(location, product_id, int(state.body), state.version)
             wanted[effect_key(stock)] = stock
     _same("warehouse", ports.warehouse.effects, wanted)
+
+
+def _refused(world: World) -> dict[tuple[str, int, int], DeliveryRefused]:
+    """Every delivery that became no change, as the ledger has it."""
+    found = {}
+    for entry in world.ledger.everything():
+        verdict, place = world.ledger.verdict(entry), entry.position[1:]
+        if verdict == "accepted":
+            continue
+        said: tuple[Any, Any, Any, Any] = (None, None, None, None)
+        if isinstance(entry.meaning, Fact):
+            fact = entry.meaning
+            said = (fact.location, fact.transaction_id, fact.source, fact.instant)
+        reason = entry.meaning if isinstance(entry.meaning, str) else ""
+        found[place] = DeliveryRefused(RefusedAs(verdict), reason, *said, *place, entry.arrival)
+    return found
 
 
 def _cache(world: World) -> None:

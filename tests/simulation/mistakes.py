@@ -59,7 +59,7 @@ def facts_after_state(self: Any, batch: Any) -> Any:
 
     def later(_: Any, deliveries: Sequence[Any]) -> Settlement:
         accepted.extend(deliveries)
-        return Settlement(list(deliveries), dict.fromkeys(Verdict, 0), [])
+        return Settlement(list(deliveries), dict.fromkeys(Verdict, 0), [], [])
 
     folding = self._folding
     late = _Instead(folding, run=lambda *args: (folding.run(*args), _record(self, accepted))[0])
@@ -194,9 +194,9 @@ order_as_text = property(lambda self: (AsText(self.sequence), self.sub))
 
 
 # -------------------------------------------------------------------------------------- the tables
-def keep_latest(table: dict[Any, Any], key: Any, offered: Any) -> None:
+def keep_latest(held: Any, offered: Any) -> Any:
     """Let the last writer win."""
-    table[key] = offered
+    return offered
 
 
 def lately_seen(self: Any, claims: Sequence[Any]) -> Mapping[str, Holder]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.core.changes import FactRejected, StockChanged, from_wire
+from pipeline.core.changes import DeliveryRefused, FactRejected, StockChanged, from_wire
 
 WIDTH_MAX = 400
 """Longer lines tell less."""
@@ -70,6 +70,8 @@ def _message(message: Any) -> str:
         return "no fact"
     if isinstance(fact, StockChanged):
         return f"stock {fact.location}/{fact.product_id} r{fact.revision}: {fact.on_hand}"
+    if isinstance(fact, DeliveryRefused):
+        return f"{fact.verdict} {fact.shard_id[-2:]}:{_at((fact.sequence, fact.sub))}"
     kind = type(fact).__name__
     if kind == "ChangeRecorded":
         return f"row {_row(fact)}"

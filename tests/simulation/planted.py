@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from consumers import inventory
 from consumers.engines.local import ShardReader
-from pipeline.adapters import memory
+from pipeline.adapters import memory, memory_warehouse
 from pipeline.core import combo_state, combos, keyed_state, positions, step
 from pipeline.core.claims import Verdict
 from pipeline.ports.warehouse import FactBatch
@@ -61,7 +61,12 @@ FAULTS: dict[str, Fault] = {
         ROUGH, (runtime_inventory.InventorySteps, "_claim", mistakes.claims_skipped)
     ),
     "seen means skip": _fault(ROUGH, (step, "_CARRY_ON", (Verdict.NEW,))),
-    "no revision guard": _fault(ZOMBIES, (memory, "_keep_newest", mistakes.keep_latest)),
+    "a refused delivery that nobody is told of": _fault({"resent": 0.5}, (step, "_REFUSED", {})),
+    "no revision guard": _fault(
+        ZOMBIES,
+        (memory, "newer", mistakes.keep_latest),
+        (memory_warehouse, "newer", mistakes.keep_latest),
+    ),
     "no version check on commit": _fault(
         ZOMBIES, (memory.MemoryStates, "commit", mistakes.commit_anyway)
     ),
@@ -87,7 +92,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "position not in the ETL transaction": _fault(
         {"restores": 2, "size": 30},
-        (memory.MemoryWarehouse, "position", mistakes.position_elsewhere),
+        (memory_warehouse.MemoryWarehouse, "position", mistakes.position_elsewhere),
     ),
     "a batch loaded that does not join on": _fault(
         ZOMBIES | {"restores": 2, "size": 40, "change_shards": 1},

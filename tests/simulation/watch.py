@@ -15,13 +15,14 @@ from pipeline.core.changes import (
     ChangeAnnotated,
     ChangeRecorded,
     ComboChanged,
+    DeliveryRefused,
     Effect,
     FactRejected,
     effect_key,
     from_wire,
-    unpack,
 )
 from pipeline.core.keyed_state import StateKey
+from pipeline.core.outbox import unpack
 from pipeline.core.positions import Order, Position
 from pipeline.core.records import Batch
 from pipeline.core.rules import Rules
@@ -42,26 +43,43 @@ class Folded(NamedTuple):
 
 
 class Noted:
-    """Facts that were seen somewhere once: rows, and the newest revision of each effect."""
+    """Facts that were seen somewhere once: deliveries by place, and each effect's newest revision.
+
+    A delivery is accepted or refused, and never the one and then the other.
+    """
 
     def __init__(self) -> None:
         self.rows: set[Position] = set()
+        self.refused: set[Position] = set()
         self.newest: dict[tuple[str, ...], int] = {}
 
     def note(self, fact: Any) -> None:
         """Remember a fact."""
         if isinstance(fact, ChangeRecorded):
-            self.rows.add(Position("", fact.shard_id, fact.sequence, fact.sub))
+            self._add(self.rows, self.refused, fact)
+        elif isinstance(fact, DeliveryRefused):
+            self._add(self.refused, self.rows, fact)
         elif not isinstance(fact, FactRejected):
             key = effect_key(fact)
             self.newest[key] = max(fact.revision, self.newest.get(key, 0))
 
+    @staticmethod
+    def _add(seen: set[Position], never: set[Position], fact: Any) -> None:
+        place = _place(fact)
+        if place in never:
+            raise Violation(f"{place} was both accepted and refused: {fact}")
+        seen.add(place)
+
     def holds(self, fact: Any) -> bool:
         """Say whether this fact, or a newer one on the same thing, was seen."""
-        if isinstance(fact, ChangeRecorded):
-            return Position("", fact.shard_id, fact.sequence, fact.sub) in self.rows
+        if isinstance(fact, ChangeRecorded | DeliveryRefused):
+            return _place(fact) in (self.rows if isinstance(fact, ChangeRecorded) else self.refused)
         newest = self.newest.get(effect_key(fact), 0)
         return newest >= int(fact.revision)
+
+
+def _place(fact: ChangeRecorded | DeliveryRefused) -> Position:
+    return Position("", fact.shard_id, fact.sequence, fact.sub)
 
 
 class Published(Noted):
@@ -127,7 +145,8 @@ class Watch:
         elif name == "combos.upsert":
             found = {c.combo_id: ports.combos.items.get(c.combo_id) for c in items}
         elif name == "warehouse.load":
-            effects = [fact for fact in items.facts if not isinstance(fact, ChangeRecorded)]
+            told = ChangeRecorded, DeliveryRefused
+            effects = [fact for fact in items.facts if not isinstance(fact, told)]
             found = {k: ports.warehouse.effects.get(k) for k in map(effect_key, effects)}
         elif name == "cache.invalidate":
             found = {item.entry: ports.cache.get(item.entry) for item in items}
@@ -184,11 +203,11 @@ class Watch:
     def _durable(self, entry: Entry) -> None:
         """Demand everything that an event implies."""
         ports, verdict, where = self._ports, self._ledger.verdict(entry), entry.position
-        if verdict in ("rejected", "conflict"):
-            if (verdict, where) not in ports.quarantine.items:
-                raise Violation(f"the checkpoint passed {where}, not yet in quarantine: {verdict}")
-            return
-        if verdict == "duplicate" or not isinstance(entry.meaning, Fact):
+        if verdict in ("rejected", "conflict") and (verdict, where) not in ports.quarantine.items:
+            raise Violation(f"the checkpoint passed {where}, not yet in quarantine: {verdict}")
+        if verdict != "accepted" or not isinstance(entry.meaning, Fact):
+            if where._replace(stream="") not in self.published.look().refused:
+                raise Violation(f"the checkpoint passed {where}, of which nobody is told")
             return
         fact = entry.meaning
         row = ports.change_log.rows.get((fact.location, fact.transaction_id))

@@ -11,19 +11,20 @@ from pipeline.core.changes import (
     ChangeRecorded,
     ComboChanged,
     ComboStatus,
+    DeliveryRefused,
     Effect,
     Fact,
     FactRejected,
+    RefusedAs,
     StockChanged,
     effect_key,
     fact_partition_key,
     from_wire,
     merge,
-    pack,
     to_wire,
-    unpack,
 )
 from pipeline.core.instants import EARLIEST
+from pipeline.core.outbox import pack, unpack
 from pipeline.core.reasons import FactReason
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=5)
@@ -55,11 +56,38 @@ combo = st.builds(
     ComboChanged, *[_TEXT] * 5, _INSTANT, _UNITS, _UNITS, st.sampled_from(ComboStatus), _COUNT
 )
 stock = st.builds(StockChanged, _TEXT, _TEXT, _LEVEL, _COUNT)
+refused = st.builds(
+    DeliveryRefused,
+    st.sampled_from((RefusedAs.DUPLICATE, RefusedAs.CONFLICT)),
+    st.just(""),
+    *[_TEXT] * 3,
+    _INSTANT,
+    _TEXT,
+    st.integers(0, 10**129 - 1),
+    _COUNT,
+    _INSTANT,
+)
+rejected = st.builds(
+    DeliveryRefused,
+    st.just(RefusedAs.REJECTED),
+    _TEXT,
+    *[st.none()] * 4,
+    _TEXT,
+    st.integers(0, 10**129 - 1),
+    _COUNT,
+    _INSTANT,
+)
 effects = st.lists(st.one_of(annotated, combo, stock), max_size=8)
-facts = st.one_of(recorded, annotated, combo, stock)
+facts = st.one_of(recorded, refused, rejected, annotated, combo, stock)
 
 LEVEL = StockChanged("GB-1", "J1", -1, 1)
 NOTE = ChangeAnnotated("GB-1", "t", ("c",), 1, False, 1)
+REPEAT = DeliveryRefused(
+    RefusedAs.DUPLICATE, "", "GB-1", "t", "POS", EARLIEST, "s0", 8, 0, EARLIEST
+)
+NO_EVENT = DeliveryRefused(
+    RefusedAs.REJECTED, "empty", None, None, None, None, "s0", 9, 0, EARLIEST
+)
 ROW = ChangeRecorded("GB-1", "t", "J1", "1", "jacket", -1, EARLIEST, "POS", "s0", 7, 0, EARLIEST)
 
 
@@ -133,6 +161,11 @@ def test_fact_with_a_strange_field_never_raises(fact: Fact, choices: st.DataObje
         (altered(ROW, sequence_number=1.5), FactReason.BAD_FACT),
         (altered(ROW, sequence_number=True), FactReason.BAD_FACT),
         (altered(ROW, sequence_number="9" * 5_000), FactReason.BAD_FACT),
+        (altered(REPEAT, verdict="accepted"), FactReason.BAD_FACT),
+        (altered(REPEAT, location=None), FactReason.BAD_FACT),
+        (altered(REPEAT, verdict=None), FactReason.BAD_FACT),
+        (altered(NO_EVENT, reason=None), FactReason.BAD_FACT),
+        (altered(NO_EVENT, sequence_number="-1"), FactReason.BAD_FACT),
     ],
 )
 def test_record_that_is_no_fact_is_named(data: bytes, reason: FactReason) -> None:
@@ -157,6 +190,19 @@ def test_wire_names_the_fields_that_readers_know() -> None:
         "source": "POS",
         "shard_id": "s0",
         "sequence_number": "7",
+        "sub_sequence_number": 0,
+        "ingested_at": "2000-01-01T00:00:00.000000Z",
+    }
+
+
+def test_rejected_record_says_nothing_that_it_did_not_say() -> None:
+    assert json.loads(to_wire(NO_EVENT)) == {
+        "type": "DeliveryRefused",
+        "schema_version": 1,
+        "verdict": "rejected",
+        "reason": "empty",
+        "shard_id": "s0",
+        "sequence_number": "9",
         "sub_sequence_number": 0,
         "ingested_at": "2000-01-01T00:00:00.000000Z",
     }

@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from consumers.etl import EtlHandler
-from pipeline.adapters.memory import MemoryQuarantine, MemoryWarehouse
+from pipeline.adapters.memory import MemoryQuarantine
+from pipeline.adapters.memory_warehouse import MemoryWarehouse
 from pipeline.core.changes import ChangeRecorded, StockChanged, to_wire
 from pipeline.core.errors import BudgetExhausted, FellBehind, SystemFault, TransientFault
 from pipeline.core.instants import parse_instant

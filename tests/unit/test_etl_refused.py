@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from consumers.etl import EtlHandler
-from pipeline.adapters.memory import MemoryQuarantine, MemoryWarehouse
+from pipeline.adapters.memory import MemoryQuarantine
+from pipeline.adapters.memory_warehouse import MemoryWarehouse
 from pipeline.core.changes import StockChanged, to_wire
 from pipeline.core.errors import BudgetExhausted, SystemFault, TransientFault, ValueRefused
 from pipeline.core.positions import Order, Position

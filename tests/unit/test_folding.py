@@ -14,11 +14,11 @@ from pipeline.core.changes import (
     Effect,
     StockChanged,
     effect_key,
-    unpack,
 )
 from pipeline.core.errors import BudgetExhausted, SystemFault
 from pipeline.core.events import PosEvent
 from pipeline.core.keyed_state import EPOCH_REVISIONS, Sequenced, StateKey
+from pipeline.core.outbox import unpack
 from pipeline.core.positions import Position
 from pipeline.core.records import Batch, Record
 from pipeline.ports.states import Commit

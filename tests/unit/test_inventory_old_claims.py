@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from pipeline.bootstrap import MemoryPorts
-from pipeline.core.changes import ChangeAnnotated
+from pipeline.core.changes import ChangeAnnotated, RefusedAs
 from pipeline.core.positions import Position
 from pipeline.core.records import Batch, Record
 from pipeline.core.step import Refusal
@@ -93,7 +93,11 @@ def test_a_row_that_outlived_its_claim_makes_a_resend_a_duplicate() -> None:
     counts = delivered(ports, 2, sale("t", 0, "J1"))
     after = tables(ports)
     assert (counts["accepted"], counts["duplicate"]) == (0, 1)
-    assert after._replace(claims={}) == before._replace(claims={})
+    refused = after.facts["refused", "shard-7", 2, 0]
+    assert refused.verdict is RefusedAs.DUPLICATE
+    assert after == before._replace(
+        claims=after.claims, facts={**before.facts, ("refused", "shard-7", 2, 0): refused}
+    )
 
 
 def test_a_row_that_outlived_its_claim_makes_another_body_a_conflict() -> None:

@@ -13,7 +13,7 @@ import pytest
 from pipeline.bootstrap import MemoryPorts
 from pipeline.core import keyed_state
 from pipeline.core.changes import ComboStatus
-from pipeline.core.records import Batch
+from pipeline.core.records import Batch, HashRange, deaggregate
 from pipeline.settings import Settings
 from tests.crashes import (
     Crash,
@@ -66,7 +66,24 @@ def test_what_was_published_is_what_the_tables_hold() -> None:
     combos = {("combo", key): combo for key, combo in left.combos.items()}
     notes = {("annotation", *key): note for key, note in left.notes.items()}
     stock = {key: fact for key, fact in left.facts.items() if key[0] == "stock"}
-    assert left.facts == {**left.rows, **combos, **notes, **stock}
+    told = {key: fact for key, fact in left.facts.items() if key[0] != "refused"}
+    assert told == {**left.rows, **combos, **notes, **stock}
+
+
+def test_every_delivery_is_told_of_as_a_row_or_as_refused() -> None:
+    left = uninterrupted()
+    rows = {(row.shard_id, row.sequence, row.sub) for row in left.rows.values()}
+    refused = {key[1:]: fact for key, fact in left.facts.items() if key[0] == "refused"}
+    kept = {place[1:]: kind for kind, place in left.quarantine}
+    deliveries = {
+        record.position[1:]
+        for batch in batches()
+        for whole in batch.records
+        for record in deaggregate(whole, HashRange()) or ()
+    }
+    assert rows | set(refused) == deliveries
+    assert {place: str(fact.verdict) for place, fact in refused.items() if place in kept} == kept
+    assert {str(f.verdict) for place, f in refused.items() if place not in kept} == {"duplicate"}
 
 
 def test_stock_is_the_sum_of_what_was_accepted() -> None:

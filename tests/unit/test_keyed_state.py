@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.changes import Effect, StockChanged, effect_key, pack, unpack
+from pipeline.core.changes import Effect, StockChanged, effect_key
 from pipeline.core.combos import ComboFold
 from pipeline.core.events import PosEvent
 from pipeline.core.instants import HOUR
@@ -23,6 +23,7 @@ from pipeline.core.keyed_state import (
     advance,
     next_revision,
 )
+from pipeline.core.outbox import pack, unpack
 from pipeline.core.rules import Rules
 from pipeline.core.stock import StockFold
 from tests.unit.traffic import KEY, RULES, SHOP, jacket, pants, traffic

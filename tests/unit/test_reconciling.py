@@ -4,15 +4,18 @@ from typing import Any
 
 import pytest
 
-from consumers.contents import gather, in_words, sink_findings
+from consumers.contents import gather, in_words, refusal_findings, sink_findings
 from pipeline.core.changes import (
     ChangeAnnotated,
     ChangeRecorded,
     ComboChanged,
     ComboStatus,
+    DeliveryRefused,
+    RefusedAs,
     StockChanged,
 )
 from pipeline.core.instants import DAY, parse_instant
+from pipeline.core.positions import Position
 from pipeline.core.reconciling import (
     ChangeTotals,
     Check,
@@ -25,6 +28,10 @@ from pipeline.core.reconciling import (
     combo_totals,
     stock_totals,
 )
+from pipeline.core.records import Record
+from pipeline.core.rules import Rules
+from pipeline.core.step import Refusal
+from tests.unit.traffic import ARRIVAL, START, line
 
 NOON = parse_instant("2011-10-03T12:00:00Z")
 
@@ -127,3 +134,38 @@ def test_words_say_what_is_missing() -> None:
         "missing stock level in the warehouse (GB-1) GB-1/J1: is nothing, must be"
         " location GB-1, product_id J1, on_hand -3, revision 2"
     )
+
+
+# ---------------------------------------------------------------------------- refused deliveries
+def kept(kind: str, reason: str, data: bytes, sequence: int) -> Refusal:
+    return Refusal(kind, reason, "", Record(data, Position("events", "shard-7", sequence), ARRIVAL))
+
+
+QUARANTINE = [kept("conflict", "conflict", line(), 1), kept("rejected", "empty", b"", 2)]
+CONFLICT = DeliveryRefused(
+    RefusedAs.CONFLICT, "", "GB-1", "t-1", "POS", START, "shard-7", 1, 0, ARRIVAL
+)
+REJECTED = DeliveryRefused(
+    RefusedAs.REJECTED, "empty", None, None, None, None, "shard-7", 2, 0, ARRIVAL
+)
+REPEAT = CONFLICT._replace(verdict=RefusedAs.DUPLICATE, sequence=3)
+
+
+def test_duplicates_are_held_against_nothing() -> None:
+    assert refusal_findings(QUARANTINE, [CONFLICT, REJECTED, REPEAT], Rules()) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "key", "kind"),
+    [
+        ([CONFLICT], ("shard-7", "2", "0"), Kind.MISSING),
+        ([REJECTED], ("shard-7", "1", "0"), Kind.MISSING),
+        ([CONFLICT, REJECTED._replace(reason="bad_type")], ("shard-7", "2", "0"), Kind.DIFFERENT),
+        ([CONFLICT, REJECTED, CONFLICT._replace(sub=1)], ("shard-7", "1", "1"), Kind.EXTRA),
+    ],
+)
+def test_warehouse_that_tells_otherwise_than_the_quarantine_is_found(
+    told: list[DeliveryRefused], key: tuple[str, ...], kind: Kind
+) -> None:
+    (found,) = refusal_findings(QUARANTINE, told, Rules())
+    assert (found.check, found.key, found.kind) == (Check.WAREHOUSE_REFUSAL, key, kind)

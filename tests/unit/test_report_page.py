@@ -53,6 +53,8 @@ def sentence(page: Page, name: str) -> str:
         ("combo_gap", "Half of the pairs are complete within 45 s, nine in ten within 59 s; the"
          " jacket comes first in 50.0 %."),
         ("returns_by_category", "Tills took back 3 units in 1 return: 10.0 % of what they sold."),
+        ("deliveries", "3 of 10 deliveries came again (30.0 %), 1 of them with another body."),
+        ("rejected", "4 records were no valid events; they are kept in the quarantine."),
         ("late", "3 of 6 events of jackets and pants came too late (50.0 %)."),
         ("freshness", "The location that has been quiet longest was last heard of 1 min 30 s ago."),
     ],

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.changes import RefusedAs
 from pipeline.core.claims import Claim, Holder, Verdict
 from pipeline.core.combos import ComboFold
 from pipeline.core.events import PosEvent
@@ -17,6 +18,7 @@ from pipeline.core.step import (
     first_claims,
     holder_of,
     read,
+    refused_record,
     row_of,
     settle_all,
 )
@@ -113,6 +115,23 @@ def test_repeat_inside_a_batch_is_a_duplicate() -> None:
 def test_other_body_inside_a_batch_is_a_conflict_and_is_kept_whole() -> None:
     (refusal,) = settled(line(), line(change=-2)).refusals
     assert refusal == ("conflict", "conflict", "", record(line(change=-2), 2))
+
+
+def test_every_delivery_that_is_not_accepted_is_told_of_under_its_own_place() -> None:
+    found = settled(line(), line(source="batch"), line(change=-2))
+    assert [(f.verdict, f.sequence, f.source) for f in found.refused] == [
+        (RefusedAs.DUPLICATE, 2, "batch"),
+        (RefusedAs.CONFLICT, 3, "POS"),
+    ]
+
+
+def test_rejected_record_is_told_of_with_its_reason_and_nothing_else() -> None:
+    (refusal,) = read(batch(line(), b"{"), RULES).refusals
+    place = ("s0", 2, 0, refusal.record.arrival)
+    assert refused_record(refusal) == (
+        *(RefusedAs.REJECTED, "malformed_json", None, None, None, None),
+        *place,
+    )
 
 
 def test_redelivered_event_is_carried_on_as_if_new() -> None:

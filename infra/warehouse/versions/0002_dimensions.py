@@ -81,7 +81,9 @@ alter table inventory.dim_date
         generated always as (inventory.fiscal_week(date)) stored,
     add column fiscal_weekday integer
         generated always as (extract(dow from date)::integer + 1) stored;
-
+"""
+# Every day of each month that has a partition, and the day before and after it.
+DAYS = """
 insert into inventory.dim_date (date)
 select distinct least(d::date, date '9999-12-31')
 from (
@@ -258,7 +260,7 @@ alter table inventory.dim_location drop column time_zone;
 
 def upgrade() -> None:
     """Add what the dimensions lacked."""
-    for script in (TIME_ZONES, FISCAL, FRESHNESS):
+    for script in (TIME_ZONES, FISCAL, DAYS, FRESHNESS):
         _execute(script)
     for table, comment in TABLES.items():
         _execute(f"comment on table inventory.{table} is {_quoted(comment)}")

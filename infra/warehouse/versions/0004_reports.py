@@ -11,10 +11,7 @@ What is sold is what tills report: a batch delivery is no customer. Returns stay
 are not subtracted; whoever wants net units has both. Each day is told twice, side by side: by UTC,
 and (local_...) by the time zone of the shop.
 
-Not here: the rates of duplicates and conflicts. Neither ever becomes a fact, so the warehouse
-cannot know them: duplicates are counted in the inventory consumer's metrics alone, conflicts are in
-the quarantine as well. To have them here takes one more fact on the internal stream, keyed by the
-position of the delivery, so that a redelivery does not count twice.
+Not here: the rates of duplicates and conflicts, which no change tells of; see the sixth migration.
 """
 
 from alembic import context, op

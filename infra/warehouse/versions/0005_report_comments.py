@@ -1,4 +1,7 @@
-"""What each row and column of the reports is, where `\\d+` and every SQL tool show it."""
+"""What the rows and columns of the reports are, and what the functions that people call give.
+
+Where `\\d+`, `\\df+` and every SQL tool show it, and what docs/data-dictionary.md is written from.
+"""
 
 from alembic import op
 
@@ -130,6 +133,13 @@ COLUMNS = {
     "units_sold": "Units sold by tills; by day, of the date in UTC.",
     "units_standing": "Pairs that no return undid.",
 }
+FUNCTIONS = {
+    "fiscal_year_start(integer)": "The Sunday on which a fiscal year begins; 4-5-4 calendar (NRF).",
+    "fiscal_year(date)": "The fiscal year of a day, named after the calendar year it begins in.",
+    "fiscal_quarter(date)": "The fiscal quarter of a day, 1 to 4.",
+    "fiscal_month(date)": "The fiscal month of a day, 1 (February) to 12 (January).",
+    "fiscal_week(date)": "The fiscal week of a day, 1 to 53, from Sunday.",
+}
 OWN_COLUMNS = """
 select attname from pg_attribute
 where attrelid = ('inventory.' || %s)::regclass and attnum > 0 and not attisdropped
@@ -137,7 +147,7 @@ where attrelid = ('inventory.' || %s)::regclass and attnum > 0 and not attisdrop
 
 
 def upgrade() -> None:
-    """Comment on every relation that the reports are made of, and on every column."""
+    """Comment on every relation that the reports are made of, their columns, and on functions."""
     connection = op.get_bind()
     for name, grain in RELATIONS.items():
         kind = connection.exec_driver_sql(
@@ -148,6 +158,8 @@ def upgrade() -> None:
         for (column,) in connection.exec_driver_sql(OWN_COLUMNS, (name,)):
             meaning = _quoted(COLUMNS[column])
             _execute(f"comment on column inventory.{name}.{column} is {meaning}")
+    for name, meaning in FUNCTIONS.items():
+        _execute(f"comment on function inventory.{name} is {_quoted(meaning)}")
 
 
 def downgrade() -> None:

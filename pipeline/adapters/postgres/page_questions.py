@@ -153,6 +153,15 @@ LATE = f"""
 select source, sum(changes)::bigint, sum(could_pair)::bigint, sum(late_changes)::bigint
 from inventory.late_rate where {_DAYS} group by 1 order by 1
 """
+DELIVERIES = f"""
+select source, sum(deliveries)::bigint, sum(accepted)::bigint, sum(duplicates)::bigint,
+       sum(conflicts)::bigint
+from inventory.delivery_rate where {_DAYS} group by 1 order by 1
+"""
+REJECTED = f"""
+select reason, sum(records)::bigint from inventory.rejected_record
+where {SINCE.format(day="date")} group by 1 order by sum(records) desc, 1
+"""
 CONFLICTS = """
 select product_id, base_product_id, category, changes, count(*) over ()
 from inventory.product_conflict

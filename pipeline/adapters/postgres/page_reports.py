@@ -105,6 +105,8 @@ class _Page:
             most_returned=products["most_returned"],
             falls=products["falls"],
             late=self._all(page.Late, ask.LATE),
+            deliveries=self._all(page.Deliveries, ask.DELIVERIES),
+            rejected=self._all(page.Rejected, ask.REJECTED),
             conflicts=self._top(page.Conflict, ask.CONFLICTS),
             freshness=self._top(page.Freshness, ask.FRESHNESS),
             controls=self._all(page.Control, ask.CONTROLS),

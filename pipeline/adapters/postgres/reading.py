@@ -7,7 +7,9 @@ from pipeline.core.changes import (
     ChangeRecorded,
     ComboChanged,
     ComboStatus,
+    DeliveryRefused,
     Effect,
+    RefusedAs,
     StockChanged,
 )
 
@@ -15,7 +17,7 @@ _RENAMED = {"instant": "occurred_at", "sequence": "sequence_number", "sub": "sub
 _INSTANTS = frozenset({"instant", "ingested_at", "paired_at"})
 
 
-def _select(cls: type[ChangeRecorded] | type[Effect], alias: str) -> str:
+def _select(cls: type[ChangeRecorded | DeliveryRefused | Effect], alias: str) -> str:
     """List a fact's columns, instants as whole microseconds: exact in any year and time zone."""
 
     def read(field: str) -> str:
@@ -32,6 +34,7 @@ left join inventory.change_annotation a using (location, transaction_id)
 """
 READ_COMBOS = f"select {_select(ComboChanged, 'c')} from inventory.fact_combo c"
 READ_STOCK = f"select {_select(StockChanged, 's')} from inventory.stock_level s"
+READ_REFUSALS = f"select {_select(DeliveryRefused, 'r')} from inventory.fact_refusal r"
 
 _CHANGE_WIDTH = len(ChangeRecorded._fields)
 
@@ -51,3 +54,11 @@ def combo(row: tuple[Any, ...]) -> ComboChanged:
     """Read a row of READ_COMBOS."""
     found = ComboChanged(*row)
     return found._replace(status=ComboStatus(found.status))
+
+
+def refusal(row: tuple[Any, ...]) -> DeliveryRefused:
+    """Read a row of READ_REFUSALS."""
+    found = DeliveryRefused(*row)
+    return found._replace(
+        verdict=RefusedAs(found.verdict), reason=found.reason or "", sequence=int(found.sequence)
+    )

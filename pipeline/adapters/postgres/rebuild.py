@@ -20,7 +20,7 @@ import orjson
 
 from pipeline.adapters.postgres import staging
 from pipeline.adapters.postgres.server import Connection, PostgresServer, server
-from pipeline.core.changes import ChangeRecorded, Fact
+from pipeline.core.changes import ChangeRecorded, TableFact
 from pipeline.core.errors import SystemFault
 from pipeline.core.instants import format_instant
 from pipeline.core.reconciling import ChangeTotals, ComboTotals, Part, StockTotals
@@ -240,7 +240,7 @@ class PostgresWarehouseRebuild:
             connection.execute("insert into inventory_rebuild.job (what) values (%s)", (what,))
             return frozenset()
 
-    def stage(self, unit: str, facts: Sequence[Fact], *, last: bool) -> None:
+    def stage(self, unit: str, facts: Sequence[TableFact], *, last: bool) -> None:
         """Copy facts into the shadow, in one transaction with the note that they were the last."""
         with self._server.transaction(_LIMITS) as connection:
             _stage(connection, facts)
@@ -312,7 +312,7 @@ def _run(connection: Connection, statement: str, parameters: _Parameters) -> Any
     return connection.execute(statement.encode(), parameters)
 
 
-def _stage(connection: Connection, facts: Sequence[Fact]) -> None:
+def _stage(connection: Connection, facts: Sequence[TableFact]) -> None:
     if facts:
         with connection.cursor().copy(_COPY) as copy:
             copy.write(staging.stage(facts).text)
@@ -326,7 +326,7 @@ def _doubted(connection: Connection, parameters: _Parameters) -> list[Doubt]:
     ]
 
 
-def _unknown(doubts: Iterable[Doubt], facts: Iterable[Fact]) -> int:
+def _unknown(doubts: Iterable[Doubt], facts: Iterable[TableFact]) -> int:
     """Count the changes that were doubted and that the tables, asked for them, did not know."""
     known = {("change", *fact[:2]) for fact in facts if isinstance(fact, ChangeRecorded)}
     return sum(doubt.key[0] == "change" and doubt.key not in known for doubt in doubts)

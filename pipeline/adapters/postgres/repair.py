@@ -11,8 +11,8 @@ from pipeline.core.changes import (
     ChangeRecorded,
     ComboChanged,
     Effect,
-    Fact,
     StockChanged,
+    TableFact,
 )
 from pipeline.core.instants import format_instant
 from pipeline.core.reconciling import Dimension
@@ -111,7 +111,7 @@ class PostgresWarehouseRepair:
             for dimension, statement in _PRUNE.items():
                 connection.execute(statement, (gone.get(dimension, []),))
 
-    def discard(self, facts: Sequence[Fact]) -> None:
+    def discard(self, facts: Sequence[TableFact]) -> None:
         """Delete where every column is as it was seen."""
         with self._server.transaction(_LIMITS) as connection:
             for kind in _TABLES:
@@ -142,7 +142,7 @@ def _discard(kind: _RowType) -> str:
     )
 
 
-def _row(fact: Fact) -> dict[str, object]:
+def _row(fact: TableFact) -> dict[str, object]:
     row: dict[str, object] = {}
     for field, value in zip(fact._fields, fact, strict=True):
         if field in _INSTANTS and isinstance(value, int):

@@ -40,6 +40,7 @@ from pipeline.core.changes import (
     ChangeAnnotated,
     ChangeRecorded,
     ComboChanged,
+    DeliveryRefused,
     Fact,
     StockChanged,
 )
@@ -72,6 +73,7 @@ _UPSERTS: Mapping[type[Fact], str] = {
     ChangeAnnotated: staging.ANNOTATIONS,
     ComboChanged: staging.COMBOS,
     StockChanged: staging.STOCK,
+    DeliveryRefused: staging.REFUSALS,
 }
 _LIMITS = """
 select set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),
@@ -183,11 +185,12 @@ class PostgresWarehouse:
             return _order(connection.execute(_POSITION, (consumer, shard_id)))
 
     def rows(self) -> WarehouseRows:
-        """Stream everything back; each of the three holds a connection while it is being read."""
+        """Stream everything back; each of the four holds a connection while it is being read."""
         return WarehouseRows(
             (reading.change(row) for row in self._stream(reading.READ_CHANGES)),
             (reading.combo(row) for row in self._stream(reading.READ_COMBOS)),
             (StockChanged(*row) for row in self._stream(reading.READ_STOCK)),
+            (reading.refusal(row) for row in self._stream(reading.READ_REFUSALS)),
         )
 
     def _stream(self, query: str) -> Iterator[tuple[Any, ...]]:
