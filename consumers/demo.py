@@ -76,7 +76,8 @@ def comparison(report: Json) -> Comparison:
     stock, combos = report["stock"], report["combos"]
     words = (
         "DynamoDB and PostgreSQL were compared: {} changes, {} combos, {} stock levels with {}"
-        " units on hand in sum; and every cache entry with its row."
+        " units on hand in sum, and every delivery that was refused; and each cache entry with its"
+        " row."
     )
     numbers = (
         Number("stores.changes", report["accepted"]),

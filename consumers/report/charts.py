@@ -14,7 +14,7 @@ import orjson
 
 from consumers.report.model import Chart, Frame, Spec
 from consumers.report.timeline import Grain, Timeline
-from consumers.report.wording import MINUS, short_day
+from consumers.report.wording import MINUS, short_day, shown
 
 INK, MUTED, GRID = "var(--ink)", "var(--muted)", "var(--grid)"
 SERIES = ("var(--series-1)", "var(--series-2)")
@@ -267,13 +267,18 @@ def ranked_bars(bars: Sequence[Bar]) -> Chart:
     return draw
 
 
+def counted_bars(counts: Iterable[tuple[str, int]]) -> Chart:
+    """Draw counts by label."""
+    return ranked_bars([Bar(label, count, shown(count)) for label, count in counts])
+
+
 def columns(values: Sequence[tuple[str, int]], unit: str) -> Chart:
     """Draw a histogram: columns side by side, each with its count above, its range below."""
 
     def draw(frame: Frame) -> Spec:
         every = -(-len(values) // max(1, frame.width // 46))
         rows = [{"bin": label, "value": count} for label, count in values]
-        shown = [label for number, (label, _) in enumerate(values) if number % every == 0]
+        labels = [label for number, (label, _) in enumerate(values) if number % every == 0]
         return _framed(
             frame,
             200,
@@ -281,7 +286,7 @@ def columns(values: Sequence[tuple[str, int]], unit: str) -> Chart:
             encoding={
                 "x": {"field": "bin", "type": "ordinal", "sort": None,
                       "scale": {"padding": 0.08},
-                      "axis": {"labelAngle": 0, "values": shown, "labelOverlap": False,
+                      "axis": {"labelAngle": 0, "values": labels, "labelOverlap": False,
                                "title": unit, "titleColor": MUTED, "titleFontWeight": "normal",
                                "titleFontSize": 12, "titlePadding": 6}},
                 "y": {"field": "value", "type": "quantitative", "axis": None},

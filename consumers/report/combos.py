@@ -7,10 +7,12 @@ from consumers.report import charts
 from consumers.report.model import Column, Figure, Name, Number, Section, Sentence, Table, say
 from consumers.report.sales import left_out, time_notes
 from consumers.report.timeline import Timeline
-from consumers.report.wording import Share, duration, shown
+from consumers.report.wording import Share, duration
 from pipeline.ports.page_reports import Gap, GapBin, Snapshot
 
 UNITS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "seconds"))
+PAIR_CHARACTERS_MAX = 18
+"""Of each of two identifiers that share a label."""
 STANDING, UNDONE = "standing", "undone by returns"
 
 
@@ -115,12 +117,11 @@ def top_pairs(seen: Snapshot) -> Figure:
     rows = seen.pairs.rows
     first = rows[0]
     bars = [
-        charts.Bar(
-            f"{charts.short(r.jacket_product_id, 18)} + {charts.short(r.pants_product_id, 18)}",
-            r.units_standing,
-            shown(r.units_standing),
+        (
+            " + ".join(charts.short(name, PAIR_CHARACTERS_MAX) for name in pair[:2]),
+            pair.units_standing,
         )
-        for r in rows
+        for pair in rows
     ]
     return Figure(
         "top_pairs",
@@ -143,7 +144,7 @@ def top_pairs(seen: Snapshot) -> Figure:
             ),
             tuple(rows),
         ),
-        charts.ranked_bars(bars),
+        charts.counted_bars(bars),
         left_out("pairs", seen.pairs, "top_pairs"),
     )
 

@@ -41,9 +41,7 @@ def best_sellers(seen: Snapshot) -> Figure:
             Number("best_sellers.best_units", rows[0].units_sold),
         ),
         Table("best_sellers", (PRODUCT, CATEGORY, *UNITS), tuple(rows)),
-        charts.ranked_bars(
-            [charts.Bar(r.product_id, r.units_sold, shown(r.units_sold)) for r in rows]
-        ),
+        charts.counted_bars((r.product_id, r.units_sold) for r in rows),
         left_out("products that were sold", seen.best_sellers, "best_sellers"),
     )
 
@@ -70,9 +68,7 @@ def steepest_falls(seen: Snapshot) -> Figure:
             (PRODUCT, CATEGORY, Column("stock_change", "Change"), Column("on_hand", "On hand")),
             tuple(rows),
         ),
-        charts.ranked_bars(
-            [charts.Bar(r.product_id, r.stock_change, shown(r.stock_change)) for r in rows]
-        ),
+        charts.counted_bars((r.product_id, r.stock_change) for r in rows),
         (*left_out("products whose stock fell", seen.falls, "stock_falls"), on_hand),
     )
 
@@ -127,8 +123,6 @@ def returns_by_product(seen: Snapshot) -> Figure:
             (PRODUCT, CATEGORY, *UNITS, RATE),
             tuple((*r, Share(r.units_returned, r.units_sold)) for r in rows),
         ),
-        charts.ranked_bars(
-            [charts.Bar(r.product_id, r.units_returned, shown(r.units_returned)) for r in rows]
-        ),
+        charts.counted_bars((r.product_id, r.units_returned) for r in rows),
         left_out("products that came back", seen.most_returned, "returns_by_product"),
     )

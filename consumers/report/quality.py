@@ -115,6 +115,7 @@ def late(seen: Snapshot) -> Figure:
 def conflicts(seen: Snapshot) -> Figure:
     """Tell which products were described in two ways."""
     count = Number("conflicts.of", seen.conflicts.of)
+    whole = say("Of all locations, and of all time.")
     if not seen.conflicts.rows:
         return Figure(
             "conflicts",
@@ -123,6 +124,7 @@ def conflicts(seen: Snapshot) -> Figure:
                 "{} descriptions differ: every product has one base product and one category.",
                 count,
             ),
+            notes=(whole,),
         )
     columns = (
         Column("product_id", "Product", False),
@@ -135,7 +137,7 @@ def conflicts(seen: Snapshot) -> Figure:
         "Products described in two ways",
         say("{} descriptions differ from the earliest one, which stands.", count),
         Table("conflicts", columns, tuple(seen.conflicts.rows)),
-        notes=left_out("descriptions", seen.conflicts, "conflicts"),
+        notes=(*left_out("descriptions", seen.conflicts, "conflicts"), whole),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from consumers.report import charts
 from consumers.report.model import Column, Figure, Name, Number, Section, Sentence, Table, say
 from consumers.report.timeline import Timeline
-from consumers.report.wording import Share, Value, day, shown
+from consumers.report.wording import Share, Value, day
 from pipeline.ports.page_reports import Snapshot, Top
 
 UNITS = (
@@ -166,9 +166,7 @@ def by_location(seen: Snapshot) -> Figure:
             (Column("location", "Location", False), *UNITS, Column("sales", "Sales")),
             tuple((r.location, r.units_sold, r.units_returned, r.sales) for r in rows),
         ),
-        charts.ranked_bars(
-            [charts.Bar(r.location, r.units_sold, shown(r.units_sold)) for r in rows]
-        ),
+        charts.counted_bars((r.location, r.units_sold) for r in rows),
         left_out("locations", seen.locations, "locations"),
     )
 
@@ -190,7 +188,5 @@ def by_category(seen: Snapshot) -> Figure:
             (Column("category", "Category", False), *UNITS, Column("sales", "Sales")),
             tuple((r.category, r.units_sold, r.units_returned, r.sales) for r in rows),
         ),
-        charts.ranked_bars(
-            [charts.Bar(r.category, r.units_sold, shown(r.units_sold)) for r in rows]
-        ),
+        charts.counted_bars((r.category, r.units_sold) for r in rows),
     )  # fmt: skip
