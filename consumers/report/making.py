@@ -6,7 +6,7 @@ from pathlib import Path
 from consumers.report.model import Comparison, Page
 from consumers.report.page import page_of
 from pipeline.bootstrap import AwsPorts, backoff
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import SystemFault, UsageError
 from pipeline.core.instants import to_datetime
 from pipeline.ports.clock import Clock
 from pipeline.ports.page_reports import Question
@@ -31,14 +31,18 @@ class ReportFile:
             raise UsageError(f"{self.path}: is a folder")
 
     def write(self, page: Page) -> None:
-        """Put a page into place whole: whoever reads meanwhile has the old one or the new one."""
+        """Put a page into place whole: whoever reads meanwhile has the old one or the new one.
+
+        Raises SystemFault if the file system refuses.
+        """
         partial = self.path.with_name(f"{self.path.name}.partial")
         try:
             partial.write_text(self._render(page), encoding="utf-8")
             partial.replace(self.path)
         except OSError as fault:
-            partial.unlink(missing_ok=True)
-            raise UsageError(f"{self.path}: {fault.strerror}") from None
+            raise SystemFault(f"{self.path}: {fault.strerror}") from None
+        finally:
+            partial.unlink(missing_ok=True)  # what a Ctrl+C left; once in place there is none
 
 
 def make_page(

@@ -10,7 +10,7 @@ import pytest
 from consumers.report.making import ReportFile
 from consumers.report.model import Comparison, Figure, Page, as_json, say, spoken
 from consumers.report.rendering import drawings, render
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import SystemFault, UsageError
 from pipeline.ports.page_reports import (
     CategorySales,
     Conflict,
@@ -188,6 +188,15 @@ def test_file_is_put_into_place_whole(tmp_path: Path) -> None:
     path.write_text("old")
     ReportFile(path).write(made())
     assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_system_that_refuses_is_a_fault_and_leaves_no_half_page(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    file = ReportFile(path)
+    path.mkdir()  # meanwhile, by somebody else
+    with pytest.raises(SystemFault, match="report.html: Is a directory"):
+        file.write(made())
     assert list(tmp_path.iterdir()) == [path]
 
 
