@@ -1,25 +1,22 @@
 """Charts, as Vega-Lite specifications.
 
 Colours are names of CSS properties: one drawing serves light, dark and paper. Scales therefore
-never mix colours, which takes numbers; a heat map has five steps. Nothing is told by colour alone:
-series differ in shape or are labelled, steps have their number written in.
+never mix colours, which takes numbers. Nothing is told by colour alone: series differ in shape or
+are labelled.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import orjson
 
 from consumers.report.model import Chart, Frame, Spec
 from consumers.report.timeline import Grain, Timeline
-from consumers.report.wording import MINUS, short_day, shown
+from consumers.report.wording import short_day, shown
 
 INK, MUTED, GRID = "var(--ink)", "var(--muted)", "var(--grid)"
 SERIES = ("var(--series-1)", "var(--series-2)")
-STEPS = tuple(f"var(--step-{number})" for number in range(1, 6))
-ON_STEPS = tuple(f"var(--on-step-{number})" for number in range(1, 6))
 FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"
 """Three names of the same widths: letters were measured when the chart was made."""
 LABEL_PX = 190
@@ -47,7 +44,8 @@ class Bar(NamedTuple):
     written: str
 
 
-def _framed(frame: Frame, height: int | Mapping[str, int], **spec: Any) -> Spec:
+def framed(frame: Frame, height: int | Mapping[str, int], **spec: Any) -> Spec:
+    """Complete a specification: size, letters, axes and legends are the same in all of them."""
     size = 12 if frame.narrow else 12.5
     return {
         "width": frame.width,
@@ -146,7 +144,7 @@ def _bars_over(
         color: Spec = {"field": "series", "type": "nominal",
                        "scale": {"domain": names, "range": list(SERIES)},
                        "legend": {"symbolType": "square"} if len(names) > 1 else None}  # fmt: skip
-        return _framed(
+        return framed(
             frame,
             200,
             data={"values": list(_points(slots, series))},
@@ -189,7 +187,7 @@ def rate_lines(time: Timeline, series: Sequence[Series]) -> Chart:
                           "scale": {"domain": names, "range": shapes}},
             },
         }  # fmt: skip
-        return _framed(
+        return framed(
             frame,
             200,
             data={"values": list(_points(time.slots, series))},
@@ -252,7 +250,7 @@ def ranked_bars(bars: Sequence[Bar]) -> Chart:
         end = most * (1 + written_px / max(frame.width - room - written_px, 60))
         x = {"field": "value", "type": "quantitative", "axis": None,
              "scale": {"domain": [0, end], "nice": False}}  # fmt: skip
-        return _framed(
+        return framed(
             frame,
             {"step": BAR_PX},
             data={"values": rows},
@@ -279,7 +277,7 @@ def columns(values: Sequence[tuple[str, int]], unit: str) -> Chart:
         every = -(-len(values) // max(1, frame.width // 46))
         rows = [{"bin": label, "value": count} for label, count in values]
         labels = [label for number, (label, _) in enumerate(values) if number % every == 0]
-        return _framed(
+        return framed(
             frame,
             200,
             data={"values": rows},
@@ -299,96 +297,3 @@ def columns(values: Sequence[tuple[str, int]], unit: str) -> Chart:
         )  # fmt: skip
 
     return draw
-
-
-# -------------------------------------------------------------------------------------- heat map
-def steps(values: Iterable[int]) -> list[int]:
-    """Choose where five steps begin, from 1: each some three times wider than the one before.
-
-    What shops sell in an hour is skewed: with even steps almost all of a day would be the lightest.
-    """
-    most = max(values, default=0)
-    edges = [1]
-    for share in (0.03, 0.1, 0.3, 0.6):
-        edge = _rounded(most * share)
-        if edge > edges[-1]:
-            edges.append(edge)
-    return edges
-
-
-def _rounded(value: float) -> int:
-    """Round to one digit, so that steps begin at numbers that one remembers."""
-    return round(float(f"{value:.0e}"))
-
-
-class HeatRow(NamedTuple):
-    """A line of the map: values by column; 0 is left blank."""
-
-    label: str
-    values: Mapping[int, int]
-
-
-def heat_map(rows: Sequence[HeatRow], hours: Sequence[int], judged_by: int) -> Chart:
-    """Draw units by hour of the day (across) and row, the number in each cell where there is room.
-
-    Rows are by place, as bars are. So many of the first decide where steps begin: a sum of many
-    shops in the last would leave the lightest to each single one.
-    """
-    edges = steps(value for row in rows[:judged_by] for value in row.values.values())
-    ranges = [
-        f"{low:,}" if high == low + 1 else f"{low:,}–{high - 1:,}" for low, high in pairwise(edges)
-    ] + [f"{edges[-1]:,} or more"]
-    cells = [
-        {"place": str(number), "hour": f"{hour:02d}", "value": value, "written": _brief(value),
-         "step": ranges[sum(value >= edge for edge in edges) - 1]}
-        for number, row in enumerate(rows)
-        for hour, value in sorted(row.values.items())
-        if value > 0
-    ]  # fmt: skip
-    labels = {str(number): short(row.label) for number, row in enumerate(rows)}
-
-    def draw(frame: Frame) -> Spec:
-        domain = {"domain": ranges}
-        rect = {"mark": {"type": "rect", "cornerRadius": 2}, "encoding": {"color": {
-            "field": "step", "type": "ordinal", "legend": {"symbolType": "square"},
-            "scale": {**domain, "range": list(STEPS[: len(ranges)])}}}}  # fmt: skip
-        text = {"mark": {"type": "text", "fontSize": 11}, "encoding": {
-            "text": {"field": "written"}, "color": {
-                "field": "step", "type": "ordinal", "legend": None,
-                "scale": {**domain, "range": list(ON_STEPS[: len(ranges)])}}}}  # fmt: skip
-        spec = _framed(
-            frame,
-            {"step": BAR_PX + 2},
-            data={"values": cells},
-            encoding={
-                "x": {"field": "hour", "type": "ordinal",
-                      "scale": {"domain": [f"{hour:02d}" for hour in hours], "padding": 0.06},
-                      "axis": {"labelAngle": 0, "orient": "top",
-                               "values": [f"{h:02d}" for h in hours[:: 2 if frame.narrow else 1]]}},
-                "y": {"field": "place", "type": "ordinal",
-                      "scale": {"domain": list(labels), "padding": 0.06},
-                      "axis": {"labelExpr": f"({orjson.dumps(labels).decode()})[datum.value]",
-                               "labelColor": INK, "labelLimit": min(LABEL_PX, frame.width // 4)}},
-            },
-            layer=[rect] if frame.narrow else [rect, text],
-            resolve={"scale": {"color": "independent"}},
-        )  # fmt: skip
-        spec["config"]["legend"]["columns"] = 2 if frame.narrow else 5
-        return spec
-
-    return draw
-
-
-def _brief(value: int) -> str:
-    """Write a number so that a cell holds it: 950, 1.2k, 34k, 1.2M."""
-    for size, unit in ((1_000_000, "M"), (1_000, "k")):
-        if abs(value) >= size:
-            digits = 0 if abs(value) >= 10 * size else 1
-            return f"{value / size:.{digits}f}{unit}"
-    return f"{value:,}".replace("-", MINUS)
-
-
-def runs(hours: Iterable[int]) -> list[int]:
-    """Fill a set of hours to an unbroken axis."""
-    known = sorted(set(hours))
-    return list(range(known[0], known[-1] + 1)) if known else []

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from consumers.report import charts
+from consumers.report import charts, heat_map
 from consumers.report.model import Column, Figure, Name, Number, Section, Sentence, Table, say
 from consumers.report.timeline import Timeline
 from consumers.report.wording import Share, Value, day
@@ -111,14 +111,14 @@ def by_hour(seen: Snapshot) -> Figure:
     lines: dict[str | None, Counter[int]] = {location: Counter() for location in listed}
     for cell in seen.location_hours:
         lines.setdefault(cell.location, Counter())[cell.hour] += cell.units_sold
-    hours = charts.runs(cell.hour for cell in seen.location_hours)
+    hours = heat_map.runs(cell.hour for cell in seen.location_hours)
     total: Counter[int] = sum(lines.values(), Counter())
     best = max(hours, key=lambda hour: total[hour])
+    named = [(OTHERS if name is None else name, line) for name, line in lines.items()]
     rows: tuple[tuple[Value, ...], ...] = tuple(
-        (OTHERS if name is None else name, *(line[hour] for hour in hours))
-        for name, line in lines.items()
+        (name, *(line[hour] for hour in hours)) for name, line in named
     )
-    heat = [charts.HeatRow(OTHERS if name is None else name, line) for name, line in lines.items()]
+    heat = [heat_map.HeatRow(name, line) for name, line in named]
     words = "The strongest hour of the day begins at {}: {} units, {} of all."
     columns = (Column("location", "Location", False),
                *(Column(f"{hour:02d}", f"{hour:02d}:00") for hour in hours))  # fmt: skip
@@ -133,7 +133,7 @@ def by_hour(seen: Snapshot) -> Figure:
             share,
         ),
         Table("location_hours", columns, rows),
-        charts.heat_map(heat, hours, len(listed)),
+        heat_map.heat_map(heat, hours, len(listed)),
         (say("Hours are those of each shop's own clock."), *_others(seen)),
         "full",
     )

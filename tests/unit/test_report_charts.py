@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.report import charts
-from consumers.report.charts import Bar, HeatRow, Series
+from consumers.report import charts, heat_map
+from consumers.report.charts import Bar, Series
+from consumers.report.heat_map import HeatRow
 from consumers.report.model import Frame
 from consumers.report.timeline import timeline
 
@@ -88,24 +89,24 @@ def test_identifier_cannot_end_the_expression_that_it_is_written_into() -> None:
     ("most", "edges"), [(0, [1]), (4, [1, 2]), (1_135, [1, 30, 100, 300, 700])]
 )
 def test_steps_begin_at_round_numbers_and_never_repeat(most: int, edges: list[int]) -> None:
-    assert charts.steps([3, most] if most > 3 else [most]) == edges
+    assert heat_map.steps([3, most] if most > 3 else [most]) == edges
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1))
 def test_every_cell_of_the_heat_map_is_in_a_step(units: list[int]) -> None:
     row = HeatRow("GB-1", dict(enumerate(units)))
-    spec = charts.heat_map([row], range(len(units)), 1)(WIDE)
+    spec = heat_map.heat_map([row], range(len(units)), 1)(WIDE)
     domain = spec["layer"][0]["encoding"]["color"]["scale"]["domain"]
     assert {cell["step"] for cell in spec["data"]["values"]} <= set(domain)
     assert values(spec) == units
 
 
 def test_narrow_heat_map_leaves_the_numbers_to_the_table() -> None:
-    chart = charts.heat_map([HeatRow("GB-1", {9: 5})], [9], 1)
+    chart = heat_map.heat_map([HeatRow("GB-1", {9: 5})], [9], 1)
     assert [len(chart(frame)["layer"]) for frame in (WIDE, NARROW)] == [2, 1]
 
 
 def test_sum_of_many_shops_does_not_decide_the_steps() -> None:
     rows = [HeatRow("GB-1", {9: 100}), HeatRow("all others", {9: 1_000_000})]
-    color = charts.heat_map(rows, [9], 1)(WIDE)["layer"][0]["encoding"]["color"]
+    color = heat_map.heat_map(rows, [9], 1)(WIDE)["layer"][0]["encoding"]["color"]
     assert color["scale"]["domain"][-1] == "60 or more"

@@ -195,7 +195,7 @@ def test_file_system_that_refuses_is_a_fault_and_leaves_no_half_page(tmp_path: P
     path = tmp_path / "report.html"
     file = ReportFile(path)
     path.mkdir()  # meanwhile, by somebody else
-    with pytest.raises(SystemFault, match="report.html: Is a directory"):
+    with pytest.raises(SystemFault, match=r"report\.html: Is a directory"):
         file.write(made())
     assert list(tmp_path.iterdir()) == [path]
 
