@@ -70,7 +70,8 @@ def _locale(servers: Servers) -> Path:
     mine = Account(os.geteuid(), os.getegid())
     folder = servers.add_folder(Path(tempfile.gettempdir()), mine)
     folder.chmod(0o755)  # the server has an account of its own
-    command = ["localedef", "-i", LANGUAGE, "-f", ENCODING, folder / f"{LANGUAGE}.{ENCODING}"]
+    compiled = str(folder / f"{LANGUAGE}.{ENCODING}")
+    command = ["localedef", "-i", LANGUAGE, "-f", ENCODING, compiled]
     subprocess.run(command, capture_output=True, check=True)
     return folder
 
