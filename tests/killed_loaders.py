@@ -59,6 +59,11 @@ class OwnServer:
         self._cluster: Cluster = postgres.create(self.servers, installation(major, self.servers))
         self.dsn = postgres.serve(self.servers, self._cluster, free_port())
 
+    def settle(self) -> None:
+        """Put what is there on the disk: a crash takes back none of it."""
+        with psycopg.connect(self.dsn, autocommit=True) as owner:
+            owner.execute("checkpoint")
+
     def kill(self) -> None:
         """Kill the postmaster; its children notice, and end."""
         postmaster = self.servers._launched[-1].process

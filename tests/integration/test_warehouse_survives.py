@@ -9,13 +9,17 @@ then behind its consumer, which has to notice and go back.
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.postgres import PostgresWarehouse
 from pipeline.adapters.postgres.migrations import migrate
+from pipeline.core.errors import BudgetExhausted
+from pipeline.runtime.backoff import Backoff
 from tests.databases import new_database
 from tests.killed_loaders import Chaos, OwnServer, simulated
 from tests.loader_mistakes import MISTAKES
@@ -26,6 +30,8 @@ pytestmark = pytest.mark.long
 
 SEEDS, MISHAPS = 6, 8
 MISTAKE_SEEDS_MAX = 8
+# The pool left to itself would try after 1, 3, 7 and 15 seconds.
+OUTAGE_S, NOTICED_WITHIN_S = 3.5, 2.0
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def own_warehouse(server: OwnServer, *, forgetful: bool) -> Iterator[str]:
         with psycopg.connect(dsn, autocommit=True) as owner:
             name, commit = owner.info.dbname, "off" if forgetful else "on"
             owner.execute(f"alter database {name} set synchronous_commit = {commit}".encode())
-            owner.execute("checkpoint")
+        server.settle()
         yield dsn
 
 
@@ -71,6 +77,23 @@ def test_whatever_is_killed_the_warehouse_ends_as_the_tables(
 ) -> None:
     happened = survive(own_server, tmp_path / "run", seed)
     assert happened.total() > MISHAPS // 2  # a quick machine may be done before the last of them
+
+
+def test_loader_soon_notices_that_its_server_is_back(own_server: OwnServer) -> None:
+    clock = SystemClock()
+    outage = Backoff(clock, longest_pause_s=0.1, budget_s=OUTAGE_S)
+    after = replace(outage, budget_s=60)
+    with (
+        own_warehouse(own_server, forgetful=False) as dsn,
+        PostgresWarehouse(dsn, patience_s=0.2) as warehouse,
+    ):
+        own_server.kill()
+        with pytest.raises(BudgetExhausted):
+            outage.call("warehouse", lambda: warehouse.position("etl", "shard-1"))
+        own_server.restart()
+        back = clock.monotonic()
+        after.call("warehouse", lambda: warehouse.position("etl", "shard-1"))
+    assert clock.monotonic() - back < NOTICED_WITHIN_S
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
