@@ -84,14 +84,20 @@ class OwnServer:
                     raise
                 _pause(0.05)
 
-    def kill_a_backend(self, dsn: str) -> None:
-        """Kill a loader's process in the server, which then ends all others and recovers."""
+    def kill_a_backend(self, dsn: str) -> bool:
+        """Kill a loader's process in the server, which then ends all others and recovers.
+
+        False if no loader is connected.
+        """
         query = "select pid from pg_stat_activity where application_name = 'tillstream' limit 1"
-        with suppress(psycopg.Error, ProcessLookupError):
+        try:
             with psycopg.connect(dsn, connect_timeout=2) as connection:
                 found = connection.execute(query).fetchone()
             if found is not None:
                 os.kill(found[0], signal.SIGKILL)
+            return found is not None
+        except (psycopg.Error, ProcessLookupError):
+            return False
 
 
 class Loader:
@@ -148,8 +154,7 @@ class Chaos:
                     break
                 _pause(rng.uniform(0, LATEST_S))
                 act = rng.choice(only or list(acts))
-                acts[act]()
-                self.happened[act] += 1
+                self.happened[act] += acts[act]()
             while self._loader.process.wait() != 0:
                 self._start_again()
             for loader in self._loaders:
@@ -183,24 +188,27 @@ class Chaos:
         self._start()
 
     # ------------------------------------------------------------------------------ what happens
-    def _kill(self) -> None:
+    def _kill(self) -> bool:
         self._loader.end()
         self._start()
+        return True
 
-    def _sleep_through(self) -> None:
+    def _sleep_through(self) -> bool:
         """Let a loader stand while another takes its shards; wake it when that has moved on."""
         zombie = self._loader
         zombie.signal(signal.SIGSTOP)
         self._start()
         self._loader.moves()
         zombie.signal(signal.SIGCONT)
+        return True
 
-    def _kill_backend(self) -> None:
-        self._server.kill_a_backend(self._dsn)
+    def _kill_backend(self) -> bool:
+        return self._server.kill_a_backend(self._dsn)
 
-    def _kill_server(self) -> None:
+    def _kill_server(self) -> bool:
         self._server.kill()
         self._server.restart()
+        return True
 
 
 def _pause(seconds: float) -> None:

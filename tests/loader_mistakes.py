@@ -9,7 +9,7 @@ from pipeline.core.errors import FellBehind
 from pipeline.ports.warehouse import FactBatch
 from tests.simulation.planted import Fault
 
-SERVER_DIES: Mapping[str, Any] = {"only": ["server killed"], "mishaps": 5}
+SERVER_DIES: Mapping[str, Any] = {"only": ["server killed"], "mishaps": 8}
 ANYTHING: Mapping[str, Any] = {"mishaps": 2}
 GUARD = "where excluded.revision > t.revision"
 _load = PostgresWarehouse.load

@@ -22,7 +22,6 @@ from consumers.embedded.postgres import Installation
 from consumers.embedded.servers import Account, Servers, on_free_port
 
 LANGUAGE, ENCODING = "en_US", "UTF-8"
-INSTALL_TIMEOUT_S = 300
 
 
 def programs(major: str) -> Path:
@@ -43,9 +42,7 @@ def provide(major: str) -> None:
     packages = f"postgresql-{major}", "locales"
     for step in (("update",), ("install", "--yes", "--no-install-recommends", *packages)):
         command = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", *step]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             why = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]
             raise pytest.UsageError(f"{missing}, and `apt-get {step[0]}` failed: {why}")

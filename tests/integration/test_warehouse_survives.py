@@ -29,7 +29,7 @@ from tests.simulation.ledger import Violation
 pytestmark = pytest.mark.long
 
 SEEDS, MISHAPS = 6, 8
-MISTAKE_SEEDS_MAX = 8
+MISTAKE_SEEDS_MAX = 12
 # The pool left to itself would try after 1, 3, 7 and 15 seconds.
 OUTAGE_S, NOTICED_WITHIN_S = 3.5, 2.0
 
@@ -76,7 +76,7 @@ def test_whatever_is_killed_the_warehouse_ends_as_the_tables(
     own_server: OwnServer, tmp_path: Path, seed: int
 ) -> None:
     happened = survive(own_server, tmp_path / "run", seed)
-    assert happened.total() > MISHAPS // 2  # a quick machine may be done before the last of them
+    assert happened.total() >= MISHAPS // 2  # a quick machine may be done before the last of them
 
 
 def test_loader_soon_notices_that_its_server_is_back(own_server: OwnServer) -> None:
