@@ -195,10 +195,10 @@ def _shown(effects: Iterable[Any]) -> Shown:
 def _warehouse(world: World) -> None:
     warehouse = world.ports.warehouse
     same_warehouse(warehouse.rows(), world)
-    for effect in warehouse.effects.values():  # one that has no row is in no answer of `rows`
-        if isinstance(effect, ChangeAnnotated):
-            if (effect.location, effect.transaction_id) not in warehouse.changes:
-                raise Violation(f"annotation without its row: {effect}")
+    notes = [e for e in warehouse.effects.values() if isinstance(e, ChangeAnnotated)]
+    for note in notes:  # one that has no row is in no answer of `rows`
+        if (note.location, note.transaction_id) not in warehouse.changes:
+            raise Violation(f"annotation without its row: {note}")
 
 
 def same_warehouse(held: WarehouseRows, world: World) -> None:
