@@ -52,6 +52,12 @@ report-test: $(STAMP) ## Run the tests of the report's page in Chromium, which i
 	@.ci/chromium
 	$(BIN)/pytest tests/report
 
+# Needs nothing prepared: Debian's server is installed where it is missing.
+.PHONY: warehouse-15
+warehouse-15: $(STAMP) ## Hold the warehouse to Debian's PostgreSQL 15, on a throw-away server
+	$(PYTEST) --postgres 15 tests/contract/test_warehouse*.py tests/integration/test_warehouse_*.py \
+	  tests/infra/test_loader.py tests/e2e/test_maintenance_embedded.py
+
 # Apart from `test`, which people wait for; continuous integration runs both.
 SEEDS ?= 2000
 simulate: $(STAMP) ## Break what can break: known seeds, planted faults, SEEDS=2000 fresh ones (SEED=n replays one)

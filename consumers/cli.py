@@ -19,6 +19,7 @@ from rich.console import Console
 from consumers import commands, maintenance
 from consumers.fleet.properties import FleetOptions, parse_overrides
 from consumers.handlers import Consumer
+from consumers.health import address
 from consumers.progress import Progress
 from consumers.report import command as report_command
 from consumers.report.making import DEFAULT_FILE
@@ -256,6 +257,12 @@ def consume(  # noqa: PLR0913 - an option a parameter
     workers: Annotated[int, typer.Option(min=1, max=64, help="kcl only: daemons.")] = 1,
     overrides: Overrides = _NONE,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line a batch.")] = False,
+    health_port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="local only: GET /health, GET /live.")
+    ] = None,
+    health_host: Annotated[
+        str | None, typer.Option(help="Where that listens; 127.0.0.1 by default.")
+    ] = None,
     tied_to_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v")] = False,
 ) -> None:
@@ -272,7 +279,8 @@ def consume(  # noqa: PLR0913 - an option a parameter
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     with _exit_codes():
-        how = commands.ConsumeOptions(until_drained, from_latest, as_json, tied_to_stdin)
+        health = address(health_port, health_host)
+        how = commands.ConsumeOptions(until_drained, from_latest, as_json, tied_to_stdin, health)
         if engine is Engine.KCL:
             fleet = FleetOptions(workers, parse_overrides(overrides), from_latest, verbose)
             interrupted = commands.consume_on_kcl(consumer, _settings(), how, fleet)

@@ -26,6 +26,7 @@ from consumers.exports import Json
 from consumers.fleet.properties import FleetOptions, daemon_properties, file_text
 from consumers.fleet.supervision import run_fleet
 from consumers.handlers import Consumer
+from consumers.health import Address
 from consumers.progress import Progress
 from consumers.publishing import arriving, chunked, send
 from consumers.report.making import ReportFile
@@ -135,6 +136,7 @@ class ConsumeOptions:
     from_latest: bool
     as_json: bool
     tied_to_stdin: bool
+    health: Address | None = None
 
 
 def consume(consumer: Consumer, settings: Settings, how: ConsumeOptions, out: Console) -> bool:
@@ -156,7 +158,7 @@ def consume(consumer: Consumer, settings: Settings, how: ConsumeOptions, out: Co
     start = Start("AT_TIMESTAMP", clock.now()) if how.from_latest else TRIM_HORIZON
     collect_rarely()
     with _stopping_on_signals(clock) as interrupted:
-        run_consumer(consumer, settings, clock, observe, How(start, how.until_drained))
+        run_consumer(consumer, settings, clock, observe, How(start, how.until_drained, how.health))
     if not how.as_json:
         counts = ", ".join(f"{name} {n}" for name, n in totals.items() if n) or "nothing to read"
         out.print(f"{consumer}: {counts}")
@@ -167,8 +169,8 @@ def consume_on_kcl(
     consumer: Consumer, settings: Settings, how: ConsumeOptions, fleet: FleetOptions
 ) -> bool:
     """Run a consumer's daemons; true if they ended because of a Ctrl+C."""
-    if how.until_drained or how.as_json or how.tied_to_stdin:
-        raise UsageError("--until-drained and --json are of the local engine")
+    if how.until_drained or how.as_json or how.tied_to_stdin or how.health:
+        raise UsageError("--until-drained, --json and --health-port are of the local engine")
     clock = SystemClock()
     with _stopping_on_signals(clock) as interrupted, suppress(Stopping):
         run_fleet(consumer, settings, fleet, clock)

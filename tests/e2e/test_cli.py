@@ -48,6 +48,10 @@ def test_command_has_help_with_an_example(command: str) -> None:
         (("run-local", "{sample}", "--combo-window", "99999999999999999"), "combo_window"),
         (("run-local", "{sample}", "--export", "/etc/passwd"), "/etc/passwd"),
         (("consume", "billing"), "billing"),
+        (("consume", "etl", "--health-port", "70000"), "65535"),
+        (("consume", "etl", "--health-host", "::1"), "--health-port"),
+        (("consume", "etl", "--health-port", "9", "--health-host", "203.0.113.9"), "203.0.113.9"),
+        (("consume", "etl", "--health-port", "9", "--engine", "kcl"), "local engine"),
         (("nonsense",), "nonsense"),
     ],
 )

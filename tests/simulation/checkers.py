@@ -23,6 +23,8 @@ from pipeline.core.changes import (
 )
 from pipeline.core.combos import ComboFold
 from pipeline.core.keyed_state import StateKey
+from pipeline.ports.change_log import RowKey
+from pipeline.ports.warehouse import WarehouseRows
 from tests.reference import Combo, Note, combos_of, stock_of
 from tests.reference_events import Fact
 from tests.simulation.ledger import Entry, Violation, flat, keys_of
@@ -191,10 +193,24 @@ def _shown(effects: Iterable[Any]) -> Shown:
 
 # --------------------------------------------------------------------------------------- the sinks
 def _warehouse(world: World) -> None:
-    """The warehouse holds what the tables hold, revisions included."""
+    warehouse = world.ports.warehouse
+    same_warehouse(warehouse.rows(), world)
+    notes = [e for e in warehouse.effects.values() if isinstance(e, ChangeAnnotated)]
+    for note in notes:  # one that has no row is in no answer of `rows`
+        if (note.location, note.transaction_id) not in warehouse.changes:
+            raise Violation(f"annotation without its row: {note}")
+
+
+def same_warehouse(held: WarehouseRows, world: World) -> None:
+    """A warehouse holds what the tables hold, each thing once, revisions included."""
     ports = world.ports
-    _same("warehouse rows", ports.warehouse.changes, ports.change_log.rows)
-    _same("warehouse refusals", ports.warehouse.refusals, _refused(world))
+    rows, effects = _by_key(held)
+    _same("warehouse rows", rows, ports.change_log.rows)
+    refused: dict[tuple[str, int, int], DeliveryRefused] = {}
+    for fact in held.refusals:
+        if refused.setdefault((fact.shard_id, fact.sequence, fact.sub), fact) is not fact:
+            raise Violation(f"twice in the warehouse: {fact}")
+    _same("warehouse refusals", refused, _refused(world))
     wanted: dict[tuple[str, ...], Any] = {("combo", c.combo_id): c for c in ports.combos.scan()}
     for key, note in ports.change_log.annotations.items():
         wanted["annotation", *key] = note
@@ -203,7 +219,20 @@ def _warehouse(world: World) -> None:
             location, product_id = state_key.parts
             stock = StockChanged(location, product_id, int(state.body), state.version)
             wanted[effect_key(stock)] = stock
-    _same("warehouse", ports.warehouse.effects, wanted)
+    _same("warehouse", effects, wanted)
+
+
+def _by_key(held: WarehouseRows) -> tuple[dict[RowKey, Any], dict[tuple[str, ...], Any]]:
+    rows: dict[RowKey, Any] = {}
+    effects: dict[tuple[str, ...], Any] = {}
+    for row, note in held.changes:
+        if rows.setdefault((row.location, row.transaction_id), row) is not row:
+            raise Violation(f"twice in the warehouse: {row}")
+        if note is not None:
+            effects[effect_key(note)] = note
+    effects.update((effect_key(combo), combo) for combo in held.combos)
+    effects.update((effect_key(level), level) for level in held.stock)
+    return rows, effects
 
 
 def _refused(world: World) -> dict[tuple[str, int, int], DeliveryRefused]:

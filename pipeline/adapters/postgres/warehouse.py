@@ -123,6 +123,9 @@ class PostgresWarehouse:
             min_size=0,
             max_size=CONNECTIONS_MAX,
             timeout=patience_s,
+            # The pool's own pauses double for five minutes: it would see a server that is back
+            # up to two minutes late. Given up with its caller, it starts anew with the next call.
+            reconnect_timeout=patience_s,
             name="tillstream-warehouse",
             open=True,
         )
