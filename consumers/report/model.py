@@ -129,7 +129,7 @@ class Check:
 
     @property
     def state(self) -> Literal["agrees", "differs", "waits"]:
-        """Judge. What differs for want of a refresh is no fault yet."""
+        """Judge. What differs while facts are still on their way is no fault yet."""
         if self.left[1] == self.right[1]:
             return "agrees"
         return "differs" if self.settled else "waits"

@@ -205,8 +205,8 @@ class Freshness(NamedTuple):
 class Control(NamedTuple):
     """Two sums that must be equal, each worked out from other rows than the other.
 
-    `settled` is false where they may differ for a moment: something was loaded after, or just
-    before, the reports were stored.
+    `settled` is false where they may differ for a moment: something was loaded just now, or after,
+    or just before, the reports were stored.
     """
 
     name: str

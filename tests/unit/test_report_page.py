@@ -132,7 +132,7 @@ def _key_figures(page: Page) -> list[tuple[str, str]]:
     [
         (Control("stock", 5, 5, False), "agrees", "everything agrees"),
         (Control("stock", 5, 6, True), "differs", "something differs"),
-        (Control("stock", 5, 6, False), "waits", "newer events than reports"),
+        (Control("stock", 5, 6, False), "waits", "facts are on their way"),
     ],
 )
 def test_head_tells_the_worst_of_the_checks(control: Control, state: str, says: str) -> None:

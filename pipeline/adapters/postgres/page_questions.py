@@ -175,8 +175,10 @@ order by newest_ingested_at nulls first, location collate "C" limit %(locations_
 """
 
 # --------------------------------------------------------------------------------- reconciliation
-# One pass over the facts serves four of the sums. A batch's time of loading is that of its begin,
-# and a refresh does not see what commits after it: hence two minutes.
+# One pass over the facts serves four of the sums. What follows from one event comes as facts of
+# several shards, some a little later: so a difference counts once nothing has come for two minutes,
+# and one from the stored reports once the last of it had come two minutes before their refresh (a
+# batch's time of loading is that of its begin). Dimensions are loaded with their facts.
 CONTROLS = """
 with facts as materialized (
     select count(*) as rows, coalesce(sum(f.change), 0)::bigint as change,
@@ -190,25 +192,27 @@ with facts as materialized (
 ), made as materialized (
     select count(*) as combos, count(*) filter (where quantity > 0) as standing
     from inventory.fact_combo where status <> 'retracted'
-), stored as (
-    select coalesce(
-        (select max(loaded_at) from inventory.location_freshness)
-            < (select min(refreshed_at) from inventory.report_refresh) - interval '2 minutes', false
-    ) as settled
+), loaded as (
+    select max(loaded_at) + interval '2 minutes' as settles from inventory.etl_position
+), settled as (
+    select coalesce(settles < now(), true) as tables,
+           coalesce(settles < (select min(refreshed_at) from inventory.report_refresh), false)
+               as reports
+    from loaded
 )
 select 'stock', facts.change, (
     select coalesce(sum(on_hand), 0)::bigint from inventory.stock_level
-), true from facts
+), tables from facts, settled
 union all
 select 'stored_rows', facts.rows, (
     select coalesce(sum(changes), 0)::bigint from inventory.late_rate
-), settled from facts, stored
+), reports from facts, settled
 union all
 select 'stored_units', facts.till_units, (
     select coalesce(sum(units_sold + units_returned), 0)::bigint from inventory.sales_by_hour
-), settled from facts, stored
+), reports from facts, settled
 union all
-select 'stored_combos', combos, (select count(*) from inventory.combo), settled from made, stored
+select 'stored_combos', combos, (select count(*) from inventory.combo), reports from made, settled
 union all
 select 'combo_rows', combos, (
     select count(*) from inventory.fact_combo c
@@ -219,11 +223,11 @@ select 'combo_rows', combos, (
         select from inventory.fact_change p
         where p.location = c.location and p.transaction_id = c.pants_transaction_id
     )
-), true from made
+), tables from made, settled
 union all
 select 'combo_annotations', 2 * standing, (
     select coalesce(sum(combo_count), 0)::bigint from inventory.change_annotation
-), true from made
+), tables from made, settled
 union all
 select 'dimensions', rows, described, true from facts
 """
