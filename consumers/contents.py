@@ -175,5 +175,6 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _listed(fields: Mapping[str, Any]) -> str:
-    told = ((name, format_instant(v) if name in _INSTANTS else v) for name, v in fields.items())
+    said = ((name, value) for name, value in fields.items() if value is not None)
+    told = ((name, format_instant(v) if name in _INSTANTS else v) for name, v in said)
     return ", ".join(f"{name} {value}".strip() for name, value in told) or "nothing"

@@ -169,3 +169,12 @@ def test_warehouse_that_tells_otherwise_than_the_quarantine_is_found(
 ) -> None:
     (found,) = refusal_findings(QUARANTINE, told, Rules())
     assert (found.check, found.key, found.kind) == (Check.WAREHOUSE_REFUSAL, key, kind)
+
+
+def test_words_about_a_rejected_record_leave_out_what_it_does_not_say() -> None:
+    (found,) = refusal_findings(QUARANTINE, [CONFLICT], Rules())
+    assert in_words(found) == (
+        "missing refused delivery in the warehouse (2011-03-14) shard-7/2/0: is nothing, must be"
+        " verdict rejected, reason empty, shard_id shard-7, sequence 2, sub 0,"
+        " ingested_at 2011-03-14T07:06:40.000000Z"
+    )
