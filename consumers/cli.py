@@ -83,6 +83,8 @@ def _exit_codes() -> Iterator[None]:
         _fail("the reader of the output has gone", FAILED)
     except TillstreamError as fault:
         _fail(str(fault), FAILED)
+    except OSError as fault:  # a full disk behind the output, for one
+        _fail(f"{fault.filename or 'output'}: {fault.strerror}", FAILED)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -278,6 +280,8 @@ def consume(  # noqa: PLR0913 - an option a parameter
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    for chatty in () if verbose else ("psycopg.pool", "urllib3.connectionpool"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)  # each try; what matters we say ourselves
     with _exit_codes():
         health = address(health_port, health_host)
         how = commands.ConsumeOptions(until_drained, from_latest, as_json, tied_to_stdin, health)

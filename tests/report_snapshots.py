@@ -20,6 +20,8 @@ def midnight(day: date) -> datetime:
 
 
 EMPTY = Snapshot(
+    sees_all=True,
+    location_known=True,
     first_day=None,
     last_day=None,
     refreshed_at=None,

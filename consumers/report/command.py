@@ -25,7 +25,10 @@ def add_command(app: typer.Typer, words: Words) -> None:
         days: Annotated[
             int | None,
             typer.Option(
-                metavar="N", min=1, max=36_525, help="Days back from the newest one with sales."
+                metavar="N",
+                min=1,
+                max=36_525,
+                help="Days back from the newest one with sales; with --since, the shorter.",
             ),
         ] = None,
         since: Annotated[

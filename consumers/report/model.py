@@ -183,6 +183,7 @@ class Page:
     """Everything that is on the page."""
 
     location: str | None
+    sees_all: bool
     first_day: date | None
     last_day: date | None
     generated_at: datetime

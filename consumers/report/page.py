@@ -15,6 +15,7 @@ def page_of(
     """Make a page. `now` is when it is made, and what freshness is measured from."""
     return Page(
         location=question.location,
+        sees_all=seen.sees_all,
         first_day=seen.first_day,
         last_day=seen.last_day,
         generated_at=now,
@@ -28,7 +29,7 @@ def page_of(
 def _sections(seen: Snapshot, now: datetime) -> tuple[Section, ...]:
     of_data = quality.section(seen), quality.freshness(seen, now)
     if seen.first_day is None:
-        return of_data if seen.freshness.rows else ()
+        return of_data if seen.freshness.rows or seen.deliveries or seen.rejected else ()
     time = timeline(
         [row.at.date() for row in seen.days]
         + [row.date for row in seen.combo_days]

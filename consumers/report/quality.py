@@ -75,11 +75,18 @@ def rejected(seen: Snapshot) -> Figure:
     """Tell what was no valid event, by reason."""
     total = Number("rejected.records", sum(row.records for row in seen.rejected))
     heading, note = "Records that were refused", say("They name no location: these are of all.")
+    if not seen.sees_all:
+        return Figure(
+            "rejected", heading, say("They name no location, and so this login may not see them.")
+        )
     if not seen.rejected:
         none = say("{} records were refused: each was a valid event.", total)
         return Figure("rejected", heading, none, notes=(note,))
     columns = Column("reason", "Reason", False), Column("records", "Records")
-    sentence = say("{} records were no valid events; they are kept in the quarantine.", total)
+    words = "{} records were no valid events; they are kept in the quarantine."
+    if total.value == 1:
+        words = "{} record was no valid event; it is kept in the quarantine."
+    sentence = say(words, total)
     table = Table("rejected", columns, tuple(seen.rejected))
     return Figure("rejected", heading, sentence, table, notes=(note,))
 
@@ -115,7 +122,8 @@ def late(seen: Snapshot) -> Figure:
 def conflicts(seen: Snapshot) -> Figure:
     """Tell which products were described in two ways."""
     count = Number("conflicts.of", seen.conflicts.of)
-    whole = say("Of all locations, and of all time.")
+    seen_of = "all locations" if seen.sees_all else "all locations that this login may see"
+    whole = say(f"Of {seen_of}, and of all time.")
     if not seen.conflicts.rows:
         return Figure(
             "conflicts",
@@ -126,6 +134,7 @@ def conflicts(seen: Snapshot) -> Figure:
             ),
             notes=(whole,),
         )
+    said = "description differs" if seen.conflicts.of == 1 else "descriptions differ"
     columns = (
         Column("product_id", "Product", False),
         Column("base_product_id", "Base product", False),
@@ -135,7 +144,7 @@ def conflicts(seen: Snapshot) -> Figure:
     return Figure(
         "conflicts",
         "Products described in two ways",
-        say("{} descriptions differ from the earliest one, which stands.", count),
+        say(f"{{}} {said} from the earliest one, which stands.", count),
         Table("conflicts", columns, tuple(seen.conflicts.rows)),
         notes=(*left_out("descriptions", seen.conflicts, "conflicts"), whole),
     )
@@ -153,7 +162,7 @@ def freshness(seen: Snapshot, now: datetime) -> Section:
         Column("newest_occurred_at", "Newest event", False),
         Column("newest_ingested_at", "It arrived", False),
         Column("lag", "Ago"),
-        Column("low_watermark", "Complete up to", False),
+        Column("low_watermark", "Arrivals complete to", False),
     )
     rows = tuple(
         (r.location, r.newest_occurred_at, r.newest_ingested_at, lags[r.location], r.low_watermark)

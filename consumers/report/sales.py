@@ -8,7 +8,7 @@ from typing import Any
 from consumers.report import charts, heat_map
 from consumers.report.model import Column, Figure, Name, Number, Section, Sentence, Table, say
 from consumers.report.timeline import Timeline
-from consumers.report.wording import Share, Value, day
+from consumers.report.wording import Share, Value, day, plural
 from pipeline.ports.page_reports import Snapshot, Top
 
 UNITS = (
@@ -53,17 +53,17 @@ def over_time(seen: Snapshot, time: Timeline) -> Figure:
     back = time.add_up((row.at.date(), row.units_returned) for row in seen.days)
     sales = time.add_up((row.at.date(), row.sales) for row in seen.days)
     best = max(sold, key=lambda slot: sold[slot])
-    words = f"Tills sold {{}} units in {{}} sales; the best {time.grain} was {{}}, with {{}} units."
-    if time.grain != "day":
-        words = words.replace("was {}", "began on {}")
+    total, count = sum(sold.values()), sum(sales.values())
+    began = "was" if time.grain == "day" else "began on"
+    words = f"{_sold(total, count)}; the best {time.grain} {began} {{}}, with {{}}"
     rows = [(slot, sold[slot], back[slot], sales[slot]) for slot in sold]
     return Figure(
         "sales_over_time",
         f"Sales by {time.grain}",
         say(
-            words,
-            Number("sales_over_time.units_sold", sum(sold.values())),
-            Number("sales_over_time.sales", sum(sales.values())),
+            f"{words} {plural(sold[best], 'unit')}.",
+            Number("sales_over_time.units_sold", total),
+            Number("sales_over_time.sales", count),
             Number("sales_over_time.best", best),
             Number("sales_over_time.best_units", sold[best]),
         ),
@@ -77,6 +77,7 @@ def over_time(seen: Snapshot, time: Timeline) -> Figure:
 def _hourly(seen: Snapshot) -> Figure:
     sold = {row.at: row.units_sold for row in seen.hours}
     best = max(sold, key=lambda hour: sold[hour])
+    total, count = sum(sold.values()), sum(row.sales for row in seen.hours)
     rows: list[tuple[Value, ...]] = [
         (_hour(row.at), row.units_sold, row.units_returned, row.sales) for row in seen.hours
     ]
@@ -84,9 +85,10 @@ def _hourly(seen: Snapshot) -> Figure:
         "sales_over_time",
         "Sales by hour",
         say(
-            "Tills sold {} units in {} sales; the best hour was {}, with {} units.",
-            Number("sales_over_time.units_sold", sum(sold.values())),
-            Number("sales_over_time.sales", sum(row.sales for row in seen.hours)),
+            f"{_sold(total, count)}; the best hour was {{}},"
+            f" with {{}} {plural(sold[best], 'unit')}.",
+            Number("sales_over_time.units_sold", total),
+            Number("sales_over_time.sales", count),
             Number("sales_over_time.best", _hour(best)),
             Number("sales_over_time.best_units", sold[best]),
         ),
@@ -94,6 +96,10 @@ def _hourly(seen: Snapshot) -> Figure:
         charts.hourly_bars(list(sold.items())),
         width="full",
     )
+
+
+def _sold(units: int, sales: int) -> str:
+    return f"Tills sold {{}} {plural(units, 'unit')} in {{}} {plural(sales, 'sale')}"
 
 
 def _hour(at: datetime) -> str:

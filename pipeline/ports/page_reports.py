@@ -222,9 +222,12 @@ class Snapshot:
     `hours` is empty where the period is longer than two days. Late events, deliveries and rejected
     records are by UTC days, the last by those of arrival; a rejected record names no location, so
     none is asked for. Product conflicts and controls are of the whole warehouse. All of it is only
-    as much as the login may see.
+    as much as the login may see, which `sees_all` says is everything. `location_known` is false for
+    a question about a location of which nothing ever came.
     """
 
+    sees_all: bool
+    location_known: bool
     first_day: date | None
     last_day: date | None
     refreshed_at: datetime | None

@@ -12,6 +12,7 @@ import pytest
 from pipeline.adapters.postgres import page_questions, page_reports
 from pipeline.adapters.postgres.migrations import migrate
 from pipeline.adapters.postgres.page_reports import PostgresPageReports
+from pipeline.core.changes import RefusedAs
 from pipeline.core.errors import SystemFault
 from pipeline.ports.page_reports import (
     AttachDay,
@@ -27,7 +28,7 @@ from pipeline.ports.page_reports import (
     StockFall,
 )
 from tests.databases import analyst_login, new_database
-from tests.warehouse_facts import MORNING, load, paired, refresh, sold
+from tests.warehouse_facts import MORNING, load, paired, refresh, refused, sold
 
 MONDAY, TUESDAY = date(2011, 10, 3), date(2011, 10, 4)
 SHOPS = 500
@@ -218,6 +219,14 @@ def test_tables_are_judged_while_reports_wait_for_a_refresh(dsn: str) -> None:
     assert unsettled(dsn) == OF_REPORTS
 
 
+@pytest.mark.parametrize(("location", "known"), [("GB-1", True), ("GB-9", True), ("GB-8", False)])
+def test_location_is_known_once_anything_of_it_came(dsn: str, location: str, known: bool) -> None:
+    load(dsn, *MORNING, refused(RefusedAs.DUPLICATE, 99, "09:00:00", location="GB-9"))
+    refresh(dsn)
+    found = PostgresPageReports(dsn).snapshot(Question(location))
+    assert found.location_known is known
+
+
 OF_TABLES = {"stock", "combo_rows", "combo_annotations"}
 OF_REPORTS = {"stored_rows", "stored_units", "stored_combos"}
 
@@ -256,7 +265,7 @@ def test_login_that_sees_one_location_has_a_page_of_it(dsn: str) -> None:
     refresh(dsn)
     with analyst_login(dsn, "FR-1") as analyst:
         seen = asked(analyst)
-    assert [row.location for row in seen.locations.rows] == ["FR-1"]
+    assert (seen.sees_all, [row.location for row in seen.locations.rows]) == (False, ["FR-1"])
     assert controls(seen)["stored_rows"] == (1, 1)
 
 

@@ -2,27 +2,33 @@
 
 import re
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from consumers.report.making import ReportFile
 from consumers.report.model import Comparison, Figure, Page, as_json, say, spoken
+from consumers.report.page import page_of
 from consumers.report.rendering import drawings, render
 from pipeline.core.errors import SystemFault, UsageError
 from pipeline.ports.page_reports import (
     CategorySales,
     Conflict,
     Control,
+    Deliveries,
     LocationHour,
     LocationSales,
     ProductSales,
+    Question,
+    Rejected,
     Sales,
     TimeSales,
     Top,
 )
-from tests.report_snapshots import AGREED, EMPTY, MONDAY, WEEK, made, midnight
+from tests.report_snapshots import AGREED, EMPTY, MONDAY, NOON, WEEK, made, midnight
 
 HOSTILE = "</td><script>alert(1)</script>\"'&{{ 7 * 7 }}"
 
@@ -182,6 +188,32 @@ def test_json_has_the_numbers_of_the_page() -> None:
     assert set(on_page) == cells | checks | set(told["figures"])
 
 
+# ------------------------------------------------------------------------------ what is not seen
+def test_login_that_does_not_see_everything_is_told_so() -> None:
+    told = render(made(sees_all=False))
+    assert "all locations that this login may see" in told
+    assert "of the whole warehouse" not in told
+    assert sentence(made(sees_all=False), "rejected") == (
+        "They name no location, and so this login may not see them."
+    )
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"rejected": (Rejected("empty", 1),)},
+        {"deliveries": (Deliveries("POS", 4, 0, 0, 4),)},
+    ],
+)
+def test_what_was_refused_is_told_where_nothing_was_accepted(refused: dict[str, Any]) -> None:
+    page = page_of(replace(EMPTY, **refused), Question(), NOON)
+    assert (page.empty, {"rejected", "deliveries"} <= {f.name for f in page.figures()}) == (
+        True,
+        True,
+    )
+    assert "Data quality" in render(page)
+
+
 # -------------------------------------------------------------------------------------- the file
 def test_file_is_put_into_place_whole(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
@@ -200,10 +232,36 @@ def test_file_system_that_refuses_is_a_fault_and_leaves_no_half_page(tmp_path: P
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("path", ["missing/report.html", "."])
-def test_place_that_cannot_be_written_is_said_before_any_work(tmp_path: Path, path: str) -> None:
-    with pytest.raises(UsageError, match="folder"):
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("missing/report.html", "no such folder"),
+        (".", "no file"),
+        ("device", "no file"),
+        ("x" * 300, "too long"),
+    ],
+)
+def test_place_that_cannot_be_written_is_said_before_any_work(
+    tmp_path: Path, path: str, says: str
+) -> None:
+    (tmp_path / "device").symlink_to("/dev/null")
+    with pytest.raises(UsageError, match=says):
         ReportFile(tmp_path / path)
+
+
+def test_link_stays_a_link_and_what_it_names_keeps_its_mode(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.html", tmp_path / "link.html"
+    real.write_text("old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    ReportFile(link).write(made())
+    assert (link.is_symlink(), real.stat().st_mode & 0o777) == (True, 0o600)
+    assert real.read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
+def test_new_file_can_be_read_by_others(tmp_path: Path) -> None:
+    ReportFile(tmp_path / "report.html").write(made())
+    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o644
 
 
 def test_missing_extra_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,6 +13,12 @@ coalesce(sum(units_sold), 0)::bigint, coalesce(sum(units_returned), 0)::bigint,
 coalesce(sum(sales), 0)::bigint, coalesce(sum(returns), 0)::bigint
 """
 
+SEES_ALL = "select inventory.sees_all()"
+LOCATION_KNOWN = """
+select %(location)s::text is null
+    or exists (select from inventory.dim_location where location = %(location)s)
+    or exists (select from inventory.delivery_rate where location = %(location)s)
+"""
 REFRESHED = "select min(refreshed_at) from inventory.report_refresh"
 NEWEST_DAY = f"select max(local_hour)::date from inventory.sales_by_hour where {IN_SCOPE}"
 PERIOD = f"""

@@ -85,6 +85,8 @@ class _Page:
         gaps = self._all(page.Gap, ask.GAP)
         short = first_day is not None and last_day - first_day < HOURS_SPAN
         return Snapshot(
+            sees_all=self._one(ask.SEES_ALL)[0],
+            location_known=self._one(ask.LOCATION_KNOWN)[0],
             first_day=first_day,
             last_day=last_day,
             refreshed_at=self._one(ask.REFRESHED)[0],
