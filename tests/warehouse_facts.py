@@ -5,6 +5,7 @@ from typing import Any
 import psycopg
 
 from pipeline.adapters.postgres import PostgresServer, PostgresWarehouse
+from pipeline.adapters.postgres.migrations import migrate
 from pipeline.adapters.postgres.upkeep import PostgresUpkeep
 from pipeline.core.changes import (
     ChangeAnnotated,
@@ -97,6 +98,17 @@ def load(
 def refresh(dsn: str) -> bool:
     """Bring the stored reports up to date."""
     return PostgresUpkeep(dsn).refresh()
+
+
+def load_morning(dsn: str) -> None:
+    """Fill an empty database with the morning, FR-1 in its own time zone, and its reports."""
+    migrate(dsn)
+    load(dsn, *MORNING)
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "update inventory.dim_location set time_zone = 'Europe/Paris' where location = 'FR-1'"
+        )
+    refresh(dsn)
 
 
 def ask(dsn: str, query: str) -> list[tuple[Any, ...]]:

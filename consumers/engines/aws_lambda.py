@@ -268,10 +268,8 @@ class LambdaEngine:
         shard_id, records = _read(progress.records, self._options.stream)
         site = self._site = self._site or self._start(self._clock)
         shard = self._shard(site, shard_id)
-        handler, limit = (
-            TimedHandler(site.handler, self._clock, progress),
-            self._options.batch_records_max,
-        )
+        handler = TimedHandler(site.handler, self._clock, progress)
+        limit = self._options.batch_records_max
         if shard_id not in self._joined:
             before = Start("AFTER_SEQUENCE_NUMBER", records[0].position.sequence - 1)
             catch_up = CatchUp(handler, site.stream, site.backoff, limit)

@@ -50,7 +50,9 @@ class ReportFile:
         html, target = self._render(page), self._target
         try:
             mode = S_IMODE(target.stat().st_mode) if target.exists() else READABLE
-            with NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as file:
+            with NamedTemporaryFile(
+                "w", encoding="utf-8", dir=target.parent, prefix=".tillstream-report-", delete=False
+            ) as file:
                 partial = Path(file.name)
                 try:
                     file.write(html)

@@ -141,8 +141,10 @@ def refused_delivery(claim: Claim, verdict: RefusedAs) -> DeliveryRefused:
 
 def refused_of(refusal: Refusal, rules: Rules) -> DeliveryRefused:
     """Write the fact of a refusal, from the bytes that were kept of it."""
+    if refusal.kind == RefusedAs.REJECTED:
+        return refused_record(refusal)
     event = parse(refusal.record.data, refusal.record.arrival, rules)
-    if refusal.kind == RefusedAs.REJECTED or isinstance(event, Rejected):
+    if isinstance(event, Rejected):  # kept under rules that are no longer in force
         return refused_record(refusal)
     return refused_delivery(claim_of(event, refusal.record, rules), RefusedAs.CONFLICT)
 

@@ -28,7 +28,7 @@ from pipeline.ports.page_reports import (
     StockFall,
 )
 from tests.databases import analyst_login, new_database
-from tests.warehouse_facts import MORNING, load, paired, refresh, refused, sold
+from tests.warehouse_facts import MORNING, load, load_morning, paired, refresh, refused, sold
 
 MONDAY, TUESDAY = date(2011, 10, 3), date(2011, 10, 4)
 SHOPS = 500
@@ -38,13 +38,7 @@ SHOPS = 500
 def morning(postgres_server: str) -> Iterator[str]:
     """The facts of one morning, FR-1 in its own time zone; for reading only."""
     with new_database(postgres_server) as database:
-        migrate(database)
-        load(database, *MORNING)
-        execute(
-            database,
-            "update inventory.dim_location set time_zone = 'Europe/Paris' where location = 'FR-1'",
-        )
-        refresh(database)
+        load_morning(database)
         yield database
 
 

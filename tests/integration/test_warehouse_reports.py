@@ -17,7 +17,7 @@ from pipeline.core.changes import RefusedAs
 from pipeline.core.errors import SystemFault
 from pipeline.ports.reports import Fall, Seller
 from tests.databases import new_database
-from tests.warehouse_facts import MORNING, ask, load, refresh, refused, sold
+from tests.warehouse_facts import MORNING, ask, load, load_morning, refresh, refused, sold
 
 MONDAY, TUESDAY = date(2011, 10, 3), date(2011, 10, 4)
 
@@ -26,14 +26,7 @@ MONDAY, TUESDAY = date(2011, 10, 3), date(2011, 10, 4)
 def morning(postgres_server: str) -> Iterator[str]:
     """A database with the facts of one morning, FR-1 in its own time zone; for reading only."""
     with new_database(postgres_server) as database:
-        migrate(database)
-        load(database, *MORNING)
-        with psycopg.connect(database) as connection:
-            connection.execute(
-                "update inventory.dim_location set time_zone = 'Europe/Paris'"
-                " where location = 'FR-1'"
-            )
-        refresh(database)
+        load_morning(database)
         yield database
 
 
